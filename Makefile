@@ -1,0 +1,69 @@
+# Every target sets itself up: `make test` on a fresh clone is enough.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.locked
+ARGS ?=
+
+.PHONY: help setup lock demo up test test-fast lint fmt types check migrate revision bench docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv with everything in it (no-op when the lock has not changed)
+
+# uv installs in 2 s what pip installs in 40; where uv cannot be had, pip does it from the same hashed lock.
+$(STAMP): requirements/dev.txt requirements/bootstrap.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "SalesGrain needs Python 3.11 to 3.13 (set PYTHON=...)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if $(BIN)/python -m pip install -q --require-hashes -r requirements/bootstrap.txt; \
+	then VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --require-hashes -r requirements/dev.txt; \
+	else echo "uv cannot be had here: pip installs the lock (about a minute)"; $(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt; fi
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation --no-index -e .
+	@touch $(STAMP)
+
+lock: setup ## resolve requirements/*.in again into the hashed locks
+	@cd requirements && for name in bootstrap runtime dev; do \
+	  ../$(BIN)/uv pip compile -q $$name.in --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o $$name.txt; done
+
+demo: setup ## the main job on real input, then keep serving (ARGS="--lang en --once")
+	@$(BIN)/salesgrain demo $(ARGS)
+
+up: setup ## the embedded mode on port 8080 (ARGS="--data-dir DIR --port N")
+	@$(BIN)/salesgrain up $(ARGS)
+
+test: setup ## every test
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-fast: setup ## without the tests that start or kill whole processes
+	@$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+lint: setup ## ruff and the import contracts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+fmt: setup ## format and fix
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+
+types: setup ## mypy, strict
+	@$(BIN)/mypy
+
+check: lint types ## lint and types
+
+migrate: setup ## bring the databases to their newest schema (ARGS="--data-dir DIR", or DATABASE_URL)
+	@$(BIN)/salesgrain migrate $(ARGS)
+
+revision: setup ## a new Alembic revision: make revision service=kpi m="what changes"
+	@$(BIN)/python -m deploy.embedded.revision $(service) "$(m)"
+
+bench: setup ## the speed of the main job as ratios to raw loops (under 2 minutes)
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: setup ## generate the JSON Schemas of the events and the OpenAPI documents
+	@$(BIN)/python -m shared.events.schemas
+
+clean: ## remove the virtual environment and all caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

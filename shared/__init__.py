@@ -1,0 +1,1 @@
+"""What all services are built from; it knows no service."""

@@ -1,0 +1,1 @@
+"""Who asks: principals, token verification, roles and row scopes, the development issuer."""

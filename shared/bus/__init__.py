@@ -1,0 +1,1 @@
+"""Events between services: the Bus protocol, its implementations, relay, consumer and dead letters."""

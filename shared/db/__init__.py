@@ -1,0 +1,1 @@
+"""PostgreSQL: engine and transactions, outbox, write batcher, platform tables, migrations."""

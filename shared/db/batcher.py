@@ -1,0 +1,128 @@
+"""The write batcher: concurrent requests share one transaction, with no timer and no added wait."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, TypeVar
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+LARGEST_BATCH = 64
+WRITERS = 2
+
+
+class Overloaded(Exception):  # noqa: N818 - the name of the fact
+    """More commands wait than the batcher accepts; the caller may come back after `retry_after` seconds."""
+
+    retry_after = 1
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[C, R]):
+    key: Hashable
+    command: C
+    result: "asyncio.Future[R]"
+
+
+class WriteBatcher(Generic[C, R]):
+    """Hands whatever waits (1..64 commands) to `apply`, never two batches with the same key in flight.
+
+    `apply` returns one result or exception for each command, in order. When it raises, the commands of that batch are
+    applied one by one, so that one bad command cannot fail its neighbours. A cancelled caller never cancels its batch.
+    """
+
+    def __init__(
+        self,
+        apply: Callable[[Sequence[C]], Awaitable[Sequence[R | Exception]]],
+        *,
+        writers: int = WRITERS,
+        largest_queue: int = 2048,
+    ) -> None:
+        self._apply = apply
+        self._writers = writers
+        self._largest_queue = largest_queue
+        self._queue: deque[_Waiting[C, R]] = deque()
+        self._busy: set[Hashable] = set()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def submit(self, key: Hashable, command: C) -> R:
+        """Return what `apply` made of `command`; raises its exception, or Overloaded when the queue is full."""
+        if len(self._queue) >= self._largest_queue:
+            raise Overloaded
+        waiting = _Waiting(key, command, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._start_writers()
+        return await asyncio.shield(waiting.result)
+
+    def _start_writers(self) -> None:
+        while len(self._running) < self._writers:
+            batch = self._take_batch()
+            if not batch:
+                return
+            task = asyncio.get_running_loop().create_task(self._write(batch))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        self._start_writers()
+
+    def _take_batch(self) -> list[_Waiting[C, R]]:
+        """Take the oldest commands whose keys are free; those behind a busy key keep their place and order."""
+        batch: list[_Waiting[C, R]] = []
+        left: deque[_Waiting[C, R]] = deque()
+        held = set(self._busy)
+        while self._queue and len(batch) < LARGEST_BATCH:
+            waiting = self._queue.popleft()
+            (left if waiting.key in held else batch).append(waiting)
+            held.add(waiting.key)
+        left.extend(self._queue)
+        self._queue = left
+        self._busy.update(waiting.key for waiting in batch)
+        return batch
+
+    async def _write(self, batch: list[_Waiting[C, R]]) -> None:
+        try:
+            await self._settle(batch)
+        finally:
+            self._busy.difference_update(waiting.key for waiting in batch)
+
+    async def _settle(self, batch: list[_Waiting[C, R]]) -> None:
+        try:
+            results = await self._apply([waiting.command for waiting in batch])
+        except Exception as error:  # noqa: BLE001 - every exception belongs to the callers, one each
+            if len(batch) == 1:
+                _resolve(batch[0].result, error)
+                return
+            for waiting in batch:
+                await self._settle([waiting])
+            return
+        for waiting, result in zip(batch, results, strict=True):
+            _resolve(waiting.result, result)
+
+    async def drain(self) -> None:
+        """Wait until nothing is queued or being written."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def __aenter__(self) -> "WriteBatcher[C, R]":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.drain()
+
+
+def _resolve(future: "asyncio.Future[R]", result: R | Exception) -> None:
+    if future.cancelled():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+        # A cancelled caller never looks at its result: that must not be logged as an error nobody saw.
+        future.exception()
+    else:
+        future.set_result(result)

@@ -1,0 +1,91 @@
+"""One database of one service: pool, transactions, and the signal that its outbox has something to send."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+_OUTBOX_WRITTEN = "outbox_written"
+
+
+class Signal:
+    """Wakes one waiting loop; setting it twice before the loop looks wakes it once."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Return True when set within `timeout` seconds, False otherwise; clears it."""
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout)
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Database:
+    """A service's own database. Nothing connects before the first use; `close` ends all connections."""
+
+    def __init__(self, url: str, application: str, pool_size: int = 10) -> None:
+        self.url = url
+        self.application = application
+        self.outbox_written = Signal()
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            connect_args={
+                "timeout": 10,
+                "server_settings": {
+                    "application_name": application,
+                    "jit": "off",
+                    "idle_in_transaction_session_timeout": "30s",
+                    "timezone": "UTC",
+                },
+            },
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One READ COMMITTED transaction: committed at the end of the block, rolled back when it raises.
+
+        When the block wrote to the outbox, the relay is woken after the commit.
+        """
+        async with self.engine.connect() as tx:
+            async with tx.begin():
+                yield tx
+            if tx.info.pop(_OUTBOX_WRITTEN, False):
+                self.outbox_written.set()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """One read-only REPEATABLE READ transaction: all its statements see the same instant."""
+        async with self.engine.connect() as plain:
+            tx = await plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with tx.begin():
+                yield tx
+
+    async def connect_dedicated(self, **server_settings: str) -> "asyncpg.Connection[Any]":
+        """Return a raw asyncpg connection outside the pool, for session locks and COPY; the caller closes it."""
+        return await asyncpg.connect(
+            make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False),
+            timeout=10,
+            server_settings={"application_name": f"{self.application}-dedicated", **server_settings},
+        )
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def mark_outbox_written(tx: AsyncConnection) -> None:
+    """Say that `tx` wrote outbox rows, so that its commit wakes the relay."""
+    tx.info[_OUTBOX_WRITTEN] = True

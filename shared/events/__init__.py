@@ -1,0 +1,1 @@
+"""The contract between the services: every event, its catalogue and its wire form."""

@@ -1,0 +1,39 @@
+"""Every event class by its type name, and every topic with its number of partitions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.events import goals, kpi, notify, pipeline
+from shared.events.base import Event
+
+CATALOGUE: Mapping[str, type[Event]] = {
+    event.type: event for event in (*pipeline.EVENTS, *kpi.EVENTS, *goals.EVENTS, *notify.EVENTS)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as data: its name, partitions and what it carries. Nothing is compacted; retention is 14 days."""
+
+    name: str
+    partitions: int
+    owner: str
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        return tuple(name for name, event in CATALOGUE.items() if event.topic == self.name)
+
+
+TOPICS: Mapping[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic(pipeline.DEALS, 4, "pipeline"),
+        Topic(pipeline.CUSTOMERS, 4, "pipeline"),
+        Topic(pipeline.PROCESSES, 1, "pipeline"),
+        Topic(kpi.VALUES, 4, "kpi"),
+        Topic(goals.PEOPLE, 1, "goals"),
+        Topic(goals.GOALS, 4, "goals"),
+        Topic(notify.RULES, 1, "notify"),
+        Topic(notify.ALERTS, 4, "notify"),
+    )
+}
