@@ -1,0 +1,66 @@
+"""Where the server's Unix socket is, and how its databases are named in a URL.
+
+It is `postgres/socket` in the data directory. Where that path is too long for a socket address (90 bytes) or
+holds a character that an address list gives a meaning, it is `salesgrain-<hash of the data directory>` in the
+system's temporary folder instead: always the same one, so that a killed server leaves one directory, not many.
+"""
+
+import hashlib
+import os
+import re
+import socket
+import stat
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+from deploy.embedded.postgres_account import ServerAccount
+from deploy.embedded.postgres_errors import DataDirectoryError
+
+USER = "salesgrain"
+PORT = 5432
+LONGEST_PATH = 90
+PLAIN = re.compile(r"[\w/.+@= -]+")
+
+
+def socket_directory(data_directory: Path) -> Path:
+    """The one place for this data directory (absolute); nothing is made."""
+    inside = data_directory / "postgres" / "socket"
+    if len(os.fsencode(inside)) < LONGEST_PATH and PLAIN.fullmatch(str(inside)):
+        return inside
+    name = hashlib.sha256(os.fsencode(data_directory)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"salesgrain-{name}"
+
+
+def make_socket_directory(directory: Path, account: ServerAccount) -> None:
+    """Make it, private to the account: whoever can enter it may connect.
+
+    Raises:
+        DataDirectoryError: somebody else's directory is in its place, or the account cannot enter it.
+    """
+    if not directory.is_symlink() and not directory.exists():
+        account.make_directory(directory)
+    found = directory.lstat()
+    private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == stat.S_IRWXU
+    if not private or found.st_uid != account.uid:
+        raise DataDirectoryError(f"{directory} is not a private directory (0700) of '{account.name}': remove it")
+    if len(os.fsencode(directory)) >= LONGEST_PATH or not account.can_enter(directory):
+        raise DataDirectoryError(
+            f"'{account.name}' cannot make a socket in {directory}: name a shorter --data-dir, or a short TMPDIR "
+            "that this account can enter"
+        )
+
+
+def database_url(directory: Path, database: str) -> str:
+    """The database behind the socket as a SQLAlchemy URL for asyncpg; the port names the socket's file."""
+    return f"postgresql+asyncpg://{USER}@/{quote(database)}?host={quote(str(directory))}&port={PORT}"
+
+
+def answers(directory: Path) -> bool:
+    """Whether a living server listens there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(directory / f".s.PGSQL.{PORT}"))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,49 @@
+"""Fixtures for every test: a real PostgreSQL per run (per xdist worker) and a fresh database per test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded.data_directory import temporary_data_directory
+from tests.postgres_cluster import PostgresCluster, removed_at_end, throw_away_cluster
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """The run's PostgreSQL: fast and not durable; it ends with the run, killed or not."""
+    with throw_away_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def databases(postgres: PostgresCluster) -> Iterator[Callable[[str], str]]:
+    """Make copies of a template by its name and return their URLs; they are dropped at the end of the test."""
+    made: list[str] = []
+
+    def make(template: str) -> str:
+        made.append(postgres.create_database(template))
+        return postgres.url(made[-1])
+
+    yield make
+    for name in made:
+        postgres.drop_database(name)
+
+
+@pytest.fixture
+def empty_database(databases: Callable[[str], str]) -> Callable[[], str]:
+    """`empty_database()` makes an empty database and returns its URL (SQLAlchemy, asyncpg)."""
+    return lambda: databases("template1")
+
+
+@pytest.fixture
+def service_database(postgres: PostgresCluster, databases: Callable[[str], str]) -> Callable[[str], str]:
+    """`service_database("kpi")` makes a database at kpi's newest schema and returns its URL."""
+    return lambda service: databases(postgres.template_of(service))
+
+
+@pytest.fixture
+def data_directory() -> Iterator[Path]:
+    """An empty directory on the disk that an embedded server's account can enter (`tmp_path` it cannot, as root)."""
+    with removed_at_end(temporary_data_directory(prefix="salesgrain-test-")) as directory:
+        yield directory
