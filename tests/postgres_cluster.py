@@ -12,7 +12,6 @@ from pathlib import Path
 
 from deploy.embedded.data_directory import temporary_data_directory
 from deploy.embedded.postgres import EmbeddedPostgres
-from deploy.embedded.postgres_errors import BinariesError
 
 MEMORY = Path("/dev/shm")
 ROOM_NEEDED = 1024**3
@@ -73,22 +72,13 @@ def migrate(url: str, service: str) -> None:
 
 @contextmanager
 def throw_away_cluster() -> Iterator[PostgresCluster]:
-    """A server without fsync, in memory where there is room and programs may be run from there if they must."""
-    try:
-        with _started([MEMORY] if _has_room(MEMORY) else []) as server:
-            yield PostgresCluster(server)
-    except BinariesError:
-        with _started([]) as server:
-            yield PostgresCluster(server)
-
-
-@contextmanager
-def _started(below: list[Path]) -> Iterator[EmbeddedPostgres]:
-    with removed_at_end(temporary_data_directory(prefix="salesgrain-test-", below=below)) as directory:
+    """A server without fsync, in memory where there is room."""
+    directory = temporary_data_directory(prefix="salesgrain-test-", below=[MEMORY] if _suits(MEMORY) else [])
+    with removed_at_end(directory):
         server = EmbeddedPostgres(directory, durable=False)
         server.start()
         try:
-            yield server
+            yield PostgresCluster(server)
         finally:
             server.stop()
 
@@ -107,8 +97,9 @@ def removed_at_end(directory: Path) -> Iterator[Path]:
         cleaner.communicate()
 
 
-def _has_room(folder: Path) -> bool:
+def _suits(folder: Path) -> bool:
+    """Room for a few hundred databases, and programs may be run there, should they have to be copied."""
     if not folder.is_dir():
         return False
-    room = os.statvfs(folder)
-    return room.f_bavail * room.f_frsize > ROOM_NEEDED
+    about = os.statvfs(folder)
+    return about.f_bavail * about.f_frsize > ROOM_NEEDED and not about.f_flag & os.ST_NOEXEC

@@ -24,6 +24,7 @@ from deploy.embedded.postgres_processes import POLL_SECONDS, ServerProcess, end_
 from deploy.embedded.postgres_socket import PORT, USER, answers, database_url, make_socket_directory, socket_directory
 from shared.logging import get_logger
 
+WATCH_SECONDS = 0.05
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 10.0
 STEADY_SECONDS = 30.0
@@ -142,7 +143,7 @@ class EmbeddedPostgres:
         delay, since = FIRST_DELAY, time.monotonic()
         while not self._stopping:
             if self.is_running():
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(WATCH_SECONDS)
                 continue
             if time.monotonic() - since > STEADY_SECONDS:
                 delay = FIRST_DELAY

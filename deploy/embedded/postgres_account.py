@@ -1,8 +1,10 @@
 """The account that PostgreSQL runs as: initdb and postgres refuse root."""
 
+import errno
 import os
 import pwd
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -45,7 +47,7 @@ class ServerAccount:
                 capture_output=True, text=True, errors="replace", **self.identity,
             )  # fmt: skip
         except PermissionError as error:
-            if not self.switches:
+            if error.errno != errno.EPERM:
                 raise
             raise AccountError(
                 f"root may not become '{self.name}' here ({error}): give the container the capabilities "
@@ -60,9 +62,10 @@ class ServerAccount:
         return path.lstat().st_uid == self.uid
 
     def make_directory(self, path: Path) -> None:
-        """Make a private directory (0700) of this account."""
-        path.mkdir(mode=0o700)
-        self.take(path)
+        """Make a private directory (0700) of this account; it appears at its place only when it is the account's."""
+        made = Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+        self.take(made)
+        made.rename(path)
 
     def take(self, path: Path) -> None:
         """Hand a file or directory that we have just made to this account."""

@@ -31,6 +31,7 @@ def server_settings(socket_directory: Path, *, durable: bool) -> dict[str, str]:
         "fsync": safe,
         "full_page_writes": safe,
         "jit": "off",
+        "log_checkpoints": "off",
         "timezone": "UTC",
         "log_timezone": "UTC",
     }
@@ -42,8 +43,13 @@ def own_postgres_directory(directory: Path, account: ServerAccount) -> None:
     Raises:
         DataDirectoryError: another account has started here before.
     """
-    if not directory.exists():
-        account.make_directory(directory)
+    try:
+        if not directory.exists():
+            account.make_directory(directory)
+    except OSError as error:
+        raise DataDirectoryError(
+            f"cannot give '{account.name}' a directory in {directory.parent} ({error}): name another --data-dir"
+        ) from error
     if not account.owns(directory):
         raise DataDirectoryError(
             f"{directory} belongs to '{directory.owner()}', not to '{account.name}': start as that user, or with "
