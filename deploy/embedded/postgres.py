@@ -176,11 +176,11 @@ class EmbeddedPostgres:
     def _prepare(self, account: ServerAccount) -> None:
         self._binaries = binaries_for(account, installed_binaries(), self.data_dir / "postgres-binaries")
         own_postgres_directory(self._cluster.parent, account)
+        make_socket_directory(self.socket_directory, account)
         if self._cluster.exists():
             end_left_behind(self._cluster, account)
         else:
             make_cluster(self._cluster, self._binaries, account, durable=self._durable)
-        make_socket_directory(self.socket_directory, account)
 
     def _clear(self) -> None:
         with self._guard:
