@@ -50,18 +50,27 @@ def exponent(currency: str) -> int:
 
 def to_minor(amount: str | Decimal | int, currency: str) -> int:
     """Return `amount` in minor units; raises MoneyError when it is no finite number or too precise."""
+    places = exponent(currency)
     try:
-        scaled = Decimal(amount).scaleb(exponent(currency))
+        number = Decimal(amount)
     except InvalidOperation:
         message = f"{amount!r} is not a decimal number"
         raise MoneyError(message) from None
-    if not scaled.is_finite() or abs(scaled) > LARGEST_MINOR:
+    if not number.is_finite() or number.adjusted() > len(str(LARGEST_MINOR)):
         message = f"{amount!r} is not an amount of money"
         raise MoneyError(message)
-    if scaled != scaled.to_integral_value():
+    # By digits, not by Decimal arithmetic: that would round silently at 28 digits.
+    sign, digits, power = number.as_tuple()
+    whole = int("".join(map(str, digits)))
+    shift = int(power) + places
+    minor, rest = (whole * 10**shift, 0) if shift >= 0 else divmod(whole, 10 ** min(-shift, len(digits) + 1))
+    if rest:
         message = f"{amount} has more decimals than {currency} knows"
         raise MoneyError(message)
-    return int(scaled)
+    if minor > LARGEST_MINOR:
+        message = f"{amount!r} is not an amount of money"
+        raise MoneyError(message)
+    return -minor if sign else minor
 
 
 def to_text(minor: int, currency: str) -> str:

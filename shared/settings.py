@@ -1,10 +1,10 @@
 """Settings from the environment, with secrets as files: `NAME_FILE=/run/secrets/x` stands for `NAME`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, Self
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,12 +12,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.logging import LogFormat
 
 
-def environment_with_files(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` where each `NAME_FILE` that names a readable file gives `NAME` its content."""
-    found = dict(environment)
-    for name, path in environment.items():
-        if name.endswith("_FILE") and name.removesuffix("_FILE") not in environment:
-            found[name.removesuffix("_FILE")] = Path(path).read_text(encoding="utf-8").strip()
+def environment_with_files(environment: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the values of `names`; where only `NAME_FILE` is there, the content of that file.
+
+    Raises OSError when a file that is named cannot be read.
+    """
+    found = {name: environment[name] for name in names if name in environment}
+    for name in set(names) - set(found):
+        if path := environment.get(f"{name}_FILE"):
+            found[name] = Path(path).read_text(encoding="utf-8").strip()
     return found
 
 
@@ -51,7 +54,11 @@ class Settings(BaseSettings):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        ZoneInfo(value)
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, OSError) as error:
+            message = f"{value!r} is not a time zone"
+            raise ValueError(message) from error
         return value
 
     @property
@@ -61,6 +68,6 @@ class Settings(BaseSettings):
     @classmethod
     def from_environment(cls, **overrides: object) -> Self:
         """Read the process environment; `overrides` win. Raises pydantic.ValidationError naming every bad setting."""
-        environment = environment_with_files(os.environ)  # noqa: TID251 - this is the place the ban points to
-        known = {name: environment[name.upper()] for name in cls.model_fields if name.upper() in environment}
-        return cls.model_validate({**known, **overrides})
+        names = {name.upper(): name for name in cls.model_fields}
+        found = environment_with_files(os.environ, names)  # noqa: TID251 - this is the place the ban points to
+        return cls.model_validate({**{names[name]: value for name, value in found.items()}, **overrides})

@@ -1,1 +1,1 @@
-"""TBD."""
+"""The default way to run: PostgreSQL and all four services in one process group, on one port."""

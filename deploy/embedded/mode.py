@@ -1,0 +1,83 @@
+"""The embedded mode: everything in one process group, for a laptop, a test or a small team."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+from shared.auth.development_issuer import DevelopmentIssuer
+
+from deploy.embedded.assembly import DATABASES, Assembly, UrlOf, assembled, migrate_all, urls_beside
+from deploy.embedded.postgres import EmbeddedPostgres, running_url
+from shared.runtime.run import http_server, run_services
+from shared.settings import Settings
+
+ISSUER_KEY = "development-issuer.jwk"
+
+
+def issuer_of(data_dir: Path, settings: Settings) -> DevelopmentIssuer:
+    """Return the development issuer of a data directory, made at its first use; refused in production."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return DevelopmentIssuer.load_or_create(data_dir / ISSUER_KEY, environment=settings.environment)
+
+
+@contextlib.asynccontextmanager
+async def databases(data_dir: Path, run_as: str | None, settings: Settings) -> AsyncIterator[UrlOf]:
+    """Within the block: where each database is. A DSN in the environment wins; otherwise the embedded server runs.
+
+    A server that another process runs on this data directory is used as it is, and left running.
+    """
+    if settings.database_url:
+        yield urls_beside(settings.database_url)
+        return
+    if running_url(data_dir, "postgres"):
+        yield lambda name: running_url(data_dir, name) or ""
+        return
+    server = EmbeddedPostgres(data_dir, run_as=run_as)
+    server.start()
+    try:
+        server.ensure_databases(DATABASES)
+        supervising = asyncio.create_task(server.supervise())
+        try:
+            yield server.url
+        finally:
+            supervising.cancel()
+    finally:
+        server.stop()
+
+
+@contextlib.asynccontextmanager
+async def opened(data_dir: Path, run_as: str | None, **overrides: object) -> AsyncIterator[Assembly]:
+    """Within the block: the four services over migrated databases, not yet running."""
+    settings = Settings.from_environment(**overrides)
+    issuer = issuer_of(data_dir, settings)
+    async with databases(data_dir, run_as, settings) as url_of:
+        await migrate_all(url_of)
+        async with assembled(url_of, issuer, {"webhook_allow_private": True, **overrides}) as assembly:
+            yield assembly
+
+
+async def serve(
+    data_dir: Path, run_as: str | None, on_ready: Callable[[], Awaitable[None]] | None = None, **overrides: object
+) -> None:
+    """Run the embedded mode until SIGTERM or SIGINT."""
+    settings = Settings.from_environment(**overrides)
+    async with opened(data_dir, run_as, **overrides) as assembly:
+        await run_services(
+            list(assembly.services.values()),
+            assembly.bus,
+            assembly.peers,
+            http_server(assembly.gateway, settings.host, settings.port),
+            on_ready=on_ready,
+        )
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run `main` on uvloop."""
+
+    async def started() -> None:
+        await main()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(started())
