@@ -1,9 +1,9 @@
-"""Builds the four services over one PostgreSQL server, with the log in PostgreSQL and each other as in-process peers."""
+"""Builds the four services over one PostgreSQL server, the log in it, as each other's in-process peers."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI
 from services.goals.settings import GoalsSettings
@@ -29,11 +29,7 @@ from shared.settings import Settings
 SERVICES = ("pipeline", "kpi", "goals", "notify")
 DATABASES = (*SERVICES, "bus")
 
-S = TypeVar("S", bound=Settings, contravariant=True)
-
-
-class Builder(Protocol[S]):
-    def __call__(self, settings: S, resources: Resources) -> Service: ...
+S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ async def assembled(
         gateway = Gateway(apps)
         peers = _peers(gateway, issuer)
 
-        def build(name: str, builder: Builder[S], settings: S) -> Service:
+        def build(name: str, builder: Callable[[S, Resources], Service], settings: S) -> Service:
             database = Database(url_of(name), name)
             stack.push_async_callback(database.close)
             verifier = issuer.verifier(settings.auth_issuer, settings.auth_audience)
