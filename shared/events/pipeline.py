@@ -46,11 +46,12 @@ class DealState(msgspec.Struct, frozen=True, kw_only=True):
     lost_reason: str | None = None
 
 
-class StageEntry(msgspec.Struct, frozen=True):
-    """An entry into a stage; `at` is null where nobody knows when."""
+class StageEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry into a stage; `at` is null where nobody knows when; `passed` as in DealMoved."""
 
     stage: Stage
     at: datetime | None
+    passed: tuple[Stage, ...] = ()
 
 
 class DealEvent(StreamEvent, frozen=True, kw_only=True):
@@ -76,13 +77,17 @@ class DealCreated(DealEvent, frozen=True, kw_only=True):
 
 
 class DealMoved(DealEvent, frozen=True, kw_only=True):
-    """A deal changed its stage. `broke` names the criteria that a recorded fact or an override did not meet."""
+    """A deal changed its stage. `broke` names the criteria that a recorded fact or an override did not meet.
+
+    `passed` are the open stages that a forward move (to an open or a won stage) skipped, in the order of the process.
+    """
 
     type: ClassVar[str] = "pipeline.deal.moved.v1"
 
     move_id: UUID
     broke: tuple[str, ...] = ()
     overridden: bool = False
+    passed: tuple[Stage, ...] = ()
 
 
 class DealChanged(DealEvent, frozen=True, kw_only=True):
