@@ -19,9 +19,17 @@ from deploy.embedded.data_directory import DataDirectoryLock, make_data_director
 from deploy.embedded.postgres_account import ENVIRONMENT, ServerAccount, find_account
 from deploy.embedded.postgres_binaries import PostgresBinaries, binaries_for, installed_binaries
 from deploy.embedded.postgres_cluster import ServerStatus, make_cluster, own_postgres_directory, server_settings
-from deploy.embedded.postgres_errors import ServerError
+from deploy.embedded.postgres_errors import DataDirectoryError, ServerError
 from deploy.embedded.postgres_processes import POLL_SECONDS, ServerProcess, end_left_behind
-from deploy.embedded.postgres_socket import PORT, USER, answers, database_url, make_socket_directory, socket_directory
+from deploy.embedded.postgres_socket import (
+    PORT,
+    USER,
+    answers,
+    clear_socket_directory,
+    database_url,
+    make_socket_directory,
+    socket_directory,
+)
 from shared.logging import get_logger
 
 WATCH_SECONDS = 0.05
@@ -181,6 +189,7 @@ class EmbeddedPostgres:
             end_left_behind(self._cluster, account)
         else:
             make_cluster(self._cluster, self._binaries, account, durable=self._durable)
+        clear_socket_directory(self.socket_directory)
 
     def _clear(self) -> None:
         with self._guard:
@@ -188,6 +197,7 @@ class EmbeddedPostgres:
                 self._server.end()
             if self._account is not None and not self._stopping:
                 end_left_behind(self._cluster, self._account)
+                clear_socket_directory(self.socket_directory)
 
     def _spawn(self) -> None:
         with self._guard, self._open_log() as output:
@@ -227,9 +237,12 @@ def running_url(data_dir: Path, database: str) -> str | None:
     """The URL of a database of the server that another process runs on this data directory; None when none runs.
 
     Raises:
-        PermissionError: it belongs to an account that we may not look at.
+        DataDirectoryError: it belongs to an account that we may not look at.
     """
-    status = ServerStatus.read(data_dir.absolute() / "postgres" / "cluster")
+    try:
+        status = ServerStatus.read(data_dir.absolute() / "postgres" / "cluster")
+    except PermissionError as error:
+        raise DataDirectoryError(f"{data_dir} is another user's: run this as the one who started SalesGrain") from error
     if status is None or not status.ready or not answers(status.socket_directory):
         return None
     return database_url(status.socket_directory, database)

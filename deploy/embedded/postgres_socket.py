@@ -19,6 +19,7 @@ from deploy.embedded.postgres_errors import DataDirectoryError
 
 USER = "salesgrain"
 PORT = 5432
+SOCKET = f".s.PGSQL.{PORT}"
 LONGEST_PATH = 90
 PLAIN = re.compile(r"[\w/.+@= -]+")
 
@@ -51,6 +52,15 @@ def make_socket_directory(directory: Path, account: ServerAccount) -> None:
         )
 
 
+def clear_socket_directory(directory: Path) -> None:
+    """Remove what a killed server left there; its lock file would keep a new one out as long as its zombie stays.
+
+    Call only as the owner of the data directory's lock, when no server runs.
+    """
+    for name in (SOCKET, f"{SOCKET}.lock"):
+        (directory / name).unlink(missing_ok=True)
+
+
 def database_url(directory: Path, database: str) -> str:
     """The database behind the socket as a SQLAlchemy URL for asyncpg; the port names the socket's file."""
     return f"postgresql+asyncpg://{USER}@/{quote(database)}?host={quote(str(directory))}&port={PORT}"
@@ -60,7 +70,7 @@ def answers(directory: Path) -> bool:
     """Whether a living server listens there."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(str(directory / f".s.PGSQL.{PORT}"))
+            probe.connect(str(directory / SOCKET))
         except OSError:
             return False
     return True

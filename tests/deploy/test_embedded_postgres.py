@@ -32,6 +32,7 @@ from deploy.embedded.postgres_errors import (
     ServerError,
 )
 from deploy.embedded.postgres_processes import processes_in
+from deploy.embedded.postgres_socket import SOCKET
 from tests.postgres_cluster import removed_at_end
 
 REPOSITORY = Path(__file__).parents[2]
@@ -224,15 +225,17 @@ def test_a_second_process_is_refused_and_finds_the_first_ones_server(made_direct
 
 
 @pytest.mark.parametrize("stranger", ["zombie", "living"])
-def test_a_stale_pid_file_does_not_keep_a_new_server_out(made_directory: Path, stranger: str) -> None:
+def test_a_stale_lock_file_does_not_keep_a_new_server_out(made_directory: Path, stranger: str) -> None:
+    """PostgreSQL believes any living pid of its own account, a zombie's too, in either of its two lock files."""
     with started(made_directory, durable=False) as server:
         server.execute("CREATE TABLE deal (id int)")
-        pid_file = made_directory / "postgres" / "cluster" / "postmaster.pid"
-        left = pid_file.read_text()
+        locks = (made_directory / "postgres/cluster/postmaster.pid", server.socket_directory / f"{SOCKET}.lock")
+        left = {lock: lock.read_text().splitlines()[1:] for lock in locks}
     command = ["true"] if stranger == "zombie" else ["sleep", "60"]
     with subprocess.Popen(command, cwd="/", **find_account().identity) as other:
-        pid_file.write_text("\n".join([str(other.pid), *left.splitlines()[1:]]) + "\n")
-        find_account().take(pid_file)
+        for lock, lines in left.items():
+            lock.write_text("\n".join([str(other.pid), *lines, ""]))
+            find_account().take(lock)
         with started(made_directory, durable=False) as server:
             assert rows(server) == 0
         other.kill()
