@@ -55,6 +55,7 @@ class PostgresCluster:
         """The service's database at its newest schema, migrated once per run; nobody is connected to it."""
         name = f"template_{service}"
         if name not in self._templates:
+            self.drop_database(name)
             self.execute(f"CREATE DATABASE {name}")
             migrate(self.url(name), service)
             self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
