@@ -1,0 +1,1 @@
+"""HTTP of pipeline: one module for each resource, its models beside its routes."""

@@ -1,0 +1,1 @@
+"""SQL of pipeline: its tables and one module for each noun."""

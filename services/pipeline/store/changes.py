@@ -1,0 +1,95 @@
+"""The one write of deals: HTTP, webhooks, imports and timers all change deals through `write_changes`."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.pipeline.domain.deal import DealChange
+from shared.db.engine import mark_outbox_written
+from shared.events.codec import encode
+from shared.events.pipeline import DEALS
+
+_encoder = msgspec.json.Encoder()
+
+# ORDER BY key, version: id order in the outbox must be version order for each deal.
+_WRITE = text(
+    """
+    WITH deals AS (
+        SELECT * FROM json_to_recordset(CAST(:deals AS json)) AS d (
+            id uuid, version bigint, name text, process text, process_version int, stage json, status text, owner text,
+            customer_id uuid, amount bigint, currency text, product text, source text, external_id text,
+            expected_close_on date, lost_reason text, fields jsonb, visit int, stage_entered_at timestamptz,
+            sla_due_at timestamptz, sla_breached boolean, closed_at timestamptz, created_at timestamptz,
+            updated_at timestamptz)
+    ), written_deals AS (
+        INSERT INTO deal (
+            id, version, name, process, process_version, stage, stage_kind, stage_order, status, owner, customer_id,
+            amount, currency, product, source, external_id, expected_close_on, lost_reason, fields, visit,
+            stage_entered_at, sla_due_at, sla_breached, closed_at, created_at, updated_at)
+        SELECT
+            id, version, name, process, process_version, stage->>'code', stage->>'kind', (stage->>'order')::int, status,
+            owner, customer_id, amount, currency, product, source, external_id, expected_close_on, lost_reason, fields,
+            visit, stage_entered_at, sla_due_at, sla_breached, closed_at, created_at, updated_at
+        FROM deals
+        ON CONFLICT (id) DO UPDATE SET
+            version = excluded.version, name = excluded.name, process = excluded.process,
+            process_version = excluded.process_version, stage = excluded.stage, stage_kind = excluded.stage_kind,
+            stage_order = excluded.stage_order, status = excluded.status, owner = excluded.owner,
+            customer_id = excluded.customer_id, amount = excluded.amount, currency = excluded.currency,
+            product = excluded.product, source = excluded.source, external_id = excluded.external_id,
+            expected_close_on = excluded.expected_close_on, lost_reason = excluded.lost_reason,
+            fields = excluded.fields, visit = excluded.visit, stage_entered_at = excluded.stage_entered_at,
+            sla_due_at = excluded.sla_due_at, sla_breached = excluded.sla_breached, closed_at = excluded.closed_at,
+            updated_at = excluded.updated_at
+    ), messages AS (
+        SELECT * FROM unnest(
+            CAST(:deal_ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:keys AS text[]), CAST(:headers AS text[]),
+            CAST(:values AS bytea[]), CAST(:reasons AS text[])) AS m (deal_id, version, key, headers, value, reason)
+    ), written_history AS (
+        INSERT INTO deal_history (deal_id, version, headers, value, reason)
+        SELECT deal_id, version, headers::jsonb, value, reason FROM messages
+    ), written_tasks AS (
+        INSERT INTO task (
+            id, deal_id, stage, visit, code, name, title, mandatory, status, owner, due_at, done_at, result, version,
+            created_at, updated_at)
+        SELECT * FROM json_to_recordset(CAST(:tasks AS json)) AS t (
+            id uuid, deal_id uuid, stage text, visit int, code text, name jsonb, title text, mandatory boolean,
+            status text, owner text, due_at timestamptz, done_at timestamptz, result jsonb, version bigint,
+            created_at timestamptz, updated_at timestamptz)
+        ON CONFLICT (id) DO UPDATE SET
+            title = excluded.title, status = excluded.status, owner = excluded.owner, due_at = excluded.due_at,
+            done_at = excluded.done_at, result = excluded.result, version = excluded.version,
+            updated_at = excluded.updated_at
+    )
+    INSERT INTO outbox (topic, key, headers, value)
+    SELECT CAST(:topic AS text), key, headers::jsonb, value FROM messages ORDER BY key, version
+    """
+)
+
+
+async def write_changes(tx: AsyncConnection, changes: Sequence[DealChange]) -> None:
+    """Write deals, history, tasks and outbox rows of `changes` (each deal once) in one statement.
+
+    The caller holds the row locks of the deals that exist. Raises MessageTooLarge before anything is written, and
+    IntegrityError when an external id or a version is taken.
+    """
+    if not changes:
+        return
+    told = [(change, event, encode(event)) for change in changes for event in change.events]
+    await tx.execute(
+        _WRITE,
+        {
+            "deals": _encoder.encode([change.deal for change in changes]).decode(),
+            "tasks": _encoder.encode([task for change in changes for task in change.tasks]).decode(),
+            "topic": DEALS,
+            "deal_ids": [event.deal_id for _, event, _ in told],
+            "versions": [event.version for _, event, _ in told],
+            "keys": [message.key for *_, message in told],
+            "headers": [_encoder.encode(message.headers).decode() for *_, message in told],
+            "values": [message.value for *_, message in told],
+            "reasons": [(change.reasons or {}).get(event.version) for change, event, _ in told],
+        },
+    )
+    mark_outbox_written(tx)

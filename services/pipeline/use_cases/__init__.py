@@ -1,0 +1,1 @@
+"""What pipeline does: load, decide, save and announce, in one transaction."""
