@@ -1,0 +1,24 @@
+"""A cluster made once for all tests of the embedded server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded.data_directory import temporary_data_directory
+from tests.deploy.embedded_server import copied, started
+from tests.postgres_cluster import removed_at_end
+
+
+@pytest.fixture(scope="session")
+def made_once() -> Iterator[Path]:
+    with removed_at_end(temporary_data_directory(prefix="salesgrain-test-")) as directory:
+        with started(directory):
+            pass
+        yield directory
+
+
+@pytest.fixture
+def made_directory(made_once: Path, data_directory: Path) -> Path:
+    """A data directory whose cluster is made already: initdb is most of a first start's second."""
+    return copied(made_once, data_directory)
