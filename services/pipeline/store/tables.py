@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, Index, Integer, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy import BigInteger, Boolean, Column, Date, Identity, Index, Integer, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.db.platform import Moment, new_metadata
@@ -158,3 +158,116 @@ PERSONAL_COLUMNS: Mapping[Table, tuple[str, ...]] = {
 }
 
 # Imports, sources and inbound webhooks
+# What a caller uploaded or sent, kept until it is processed and then for at most 30 days.
+import_job = Table(
+    "import_job",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("mapping", JSONB, nullable=False),
+    Column("file_name", Text),
+    Column("format", Text, nullable=False),
+    Column("encoding", Text, nullable=False),
+    Column("columns", JSONB, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    # The first byte and physical line that is not yet taken; behind the file, the last deal of a stage log.
+    Column("position", BigInteger, nullable=False),
+    Column("line", BigInteger, nullable=False),
+    Column("grouped_until", JSONB),
+    Column("rows", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("undated", BigInteger, nullable=False),
+    Column("failure", Text),
+    Column("actor", Text),
+    Column("correlation_id", Text, nullable=False),
+    Column("traceparent", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("completed_at", Moment),
+    Column("expired", Boolean, nullable=False),
+    Index("ix_import_job_running", "created_at", postgresql_where=text("status = 'running'")),
+    Index("ix_import_job_created_at", "created_at", "id"),
+)
+
+import_chunk = Table(
+    "import_chunk",
+    metadata,
+    Column("import_id", Uuid, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+import_error = Table(
+    "import_error",
+    metadata,
+    Column("import_id", Uuid, primary_key=True),
+    Column("line", BigInteger, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("column_name", Text),
+    Column("code", Text, nullable=False),
+    Column("value", Text),
+    Column("row", Text, nullable=False),
+)
+
+# The ids that a file has told so far: a second row with the same id is an error that names the first.
+import_row = Table(
+    "import_row",
+    metadata,
+    Column("import_id", Uuid, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("line", BigInteger, nullable=False),
+)
+
+# The rows of a stage log, until all of the file is read and each deal has its whole course.
+import_stage = Table(
+    "import_stage",
+    metadata,
+    Column("import_id", Uuid, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("line", BigInteger, primary_key=True),
+    Column("process", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("at", Moment),
+    Column("owner", Text),
+    Column("row", Text, nullable=False),
+)
+
+crm_source = Table(
+    "crm_source",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("mapping", JSONB, nullable=False),
+    Column("secrets", JSONB, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("body", LargeBinary),
+    Column("problems", JSONB, nullable=False),
+    Column("deal_id", Uuid),
+    Column("correlation_id", Text, nullable=False),
+    Column("traceparent", Text, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("processed_at", Moment),
+    Index("uq_webhook_message", "source", "message_id", unique=True),
+    Index("uq_webhook_seq", "seq", unique=True),
+    Index("ix_webhook_received", "seq", postgresql_where=text("status = 'received'")),
+    Index("ix_webhook_received_at", "received_at"),
+)

@@ -1,0 +1,89 @@
+"""The stage entries that one row tells, put into the order in which they happened."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from services.pipeline.domain.course import Entry
+from shared.events.pipeline import Stage
+
+Places = Mapping[str, Stage]
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
+
+
+class ToldEntry(NamedTuple):
+    """A stage entry of a row; not `certain` when only a column for its date says that there may be one."""
+
+    stage: str
+    at: datetime | None
+    certain: bool
+
+
+def course_of_row(told: Sequence[ToldEntry], current: str | None, places: Places) -> tuple[Entry, ...]:
+    """Return the course that a row tells; `current` is its present stage where the row names it.
+
+    - An entry without a date is kept where the row itself names the stage, and where the deal must have been in it: up
+      to the present stage of an open or won deal, up to the last dated stage of a lost one. It is never dated.
+    - Entries are in the order of their dates, then of the process. Dates that would not end in the present stage
+      contradict it: then the order of the process decides, and the dates stay as they are told.
+    - A present stage that is not where the entries end is entered at a time nobody knows.
+    - A row that tells nothing begins, undated, in the first open stage.
+    """
+    known = [Entry(entry.stage, entry.at) for entry in told if entry.certain or entry.at is not None]
+    here = current or _present(known, places)
+    if here is None:
+        return (Entry(_first(places), None),)
+    dated = {entry.stage for entry in known if entry.at is not None}
+    reach = _reach(known, told, places[here], places)
+    known += [
+        Entry(entry.stage, None)
+        for entry in told
+        if not entry.certain and entry.at is None and _was_entered(places[entry.stage], here, reach)
+    ]
+    known = [entry for entry in known if entry.at is not None or entry.stage not in dated]
+    course = _by_date(known, places)
+    if course and course[-1].stage != here:
+        course = sorted(course, key=lambda entry: places[entry.stage].order)
+    if not course or course[-1].stage != here:
+        course.append(Entry(here, None))
+    return tuple(dict.fromkeys(course))
+
+
+def _present(known: Sequence[Entry], places: Places) -> str | None:
+    """A deal is where it was closed, otherwise where it was last."""
+    if not known:
+        return None
+    last = max(
+        known,
+        key=lambda entry: (places[entry.stage].kind != "open", entry.at or _BEFORE_ALL, places[entry.stage].order),
+    )
+    return last.stage
+
+
+def _first(places: Places) -> str:
+    return min((place for place in places.values() if place.kind == "open"), key=lambda place: place.order).code
+
+
+def _reach(known: Sequence[Entry], told: Sequence[ToldEntry], here: Stage, places: Places) -> int:
+    """Return the place up to which the deal must have been in every stage that the row has a date for."""
+    if here.kind != "lost":
+        return here.order
+    passed = [places[entry.stage].order for entry in known if places[entry.stage].kind == "open"]
+    # A lost deal was at least in the first of them.
+    return max(passed, default=min((places[entry.stage].order for entry in told), default=here.order))
+
+
+def _was_entered(stage: Stage, here: str, reach: int) -> bool:
+    return stage.code == here if stage.kind != "open" else stage.order <= reach
+
+
+def _by_date(known: Sequence[Entry], places: Places) -> list[Entry]:
+    """Return entries by date, then place; one without a date stands before the first dated one of a later stage."""
+    dated = [entry for entry in known if entry.at is not None]
+    course = sorted(dated, key=lambda entry: (entry.at or _BEFORE_ALL, places[entry.stage].order))
+    undated = sorted((entry for entry in known if entry.at is None), key=lambda entry: places[entry.stage].order)
+    for entry in undated:
+        order = places[entry.stage].order
+        behind = (index for index, other in enumerate(course) if places[other.stage].order > order)
+        course.insert(next(behind, len(course)), entry)
+    return course
