@@ -1,0 +1,82 @@
+"""Publishing processes: a new definition is a new version of its code, announced to all."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.pipeline.domain.process import Process
+from services.pipeline.domain.process_rules import Fault, faults_of, with_mandatory_tasks_asked
+from services.pipeline.store.processes import Published, find_process, lock_head, save_version
+from shared.clock import Clock
+from shared.db.engine import Database
+from shared.db.outbox import announce
+from shared.events.pipeline import ProcessChanged, ProcessStage
+
+DEFAULT_PROCESS = "standard"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ProcessInvalid(Exception):  # noqa: N818 - the name of the fact
+    """A definition that cannot be published, with everything that is wrong with it."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(", ".join(f"{fault.pointer}: {fault.code}" for fault in faults))
+        self.faults = faults
+
+
+async def publish_process(
+    tx: AsyncConnection, definition: Process, actor: str | None, now: datetime
+) -> tuple[Published, bool]:
+    """Publish `definition` as the next version of its code, whatever version it names, and tell whether it is new.
+
+    A definition that equals the newest version stays that version. Raises ProcessInvalid.
+    """
+    faults = faults_of(definition)
+    if faults:
+        raise ProcessInvalid(faults)
+    head = await lock_head(tx, definition.code)
+    process = with_mandatory_tasks_asked(definition)
+    newest = await find_process(tx, process.code)
+    if newest is not None and newest.process == msgspec.structs.replace(process, version=head.version):
+        return newest, False
+    published = Published(msgspec.structs.replace(process, version=head.version + 1), now)
+    state_version = max(head.state_version + 1, (now - _EPOCH) // timedelta(microseconds=1))
+    await save_version(tx, published, state_version, actor)
+    await announce(tx, [changed_event(published, state_version)])
+    return published, True
+
+
+def changed_event(published: Published, state_version: int) -> ProcessChanged:
+    """Return the event that tells a process in its newest version."""
+    process = published.process
+    return ProcessChanged(
+        version=state_version,
+        recorded_at=published.created_at,
+        code=process.code,
+        process_version=process.version,
+        name=process.name,
+        stages=tuple(
+            ProcessStage(
+                code=stage.code,
+                name=stage.name,
+                kind=stage.kind,
+                order=order,
+                win_probability=stage.win_probability,
+                sla=stage.sla,
+                kpis=stage.kpis,
+            )
+            for order, stage in enumerate(process.stages)
+        ),
+    )
+
+
+async def install_default_process(database: Database, clock: Clock) -> None:
+    """Publish `standard` where no process of that code exists; a second call changes nothing."""
+    data = resources.files("services.pipeline").joinpath("processes", f"{DEFAULT_PROCESS}.json").read_bytes()
+    definition = msgspec.json.decode(data, type=Process, strict=True)
+    async with database.transaction() as tx:
+        if await find_process(tx, DEFAULT_PROCESS) is None:
+            await publish_process(tx, definition, None, clock())
