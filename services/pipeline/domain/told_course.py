@@ -27,12 +27,12 @@ def course_of_row(told: Sequence[ToldEntry], current: str | None, places: Places
     - Entries are in the order of their dates, then of the process. Dates that would not end in the present stage
       contradict it: then the order of the process decides, and the dates stay as they are told.
     - A present stage that is not where the entries end is entered at a time nobody knows.
-    - A row that tells nothing begins, undated, in the first open stage.
+    - A row that tells nothing has no course.
     """
     known = [Entry(entry.stage, entry.at) for entry in told if entry.certain or entry.at is not None]
     here = current or _present(known, places)
     if here is None:
-        return (Entry(_first(places), None),)
+        return ()
     dated = {entry.stage for entry in known if entry.at is not None}
     reach = _reach(known, told, places[here], places)
     known += [
@@ -58,10 +58,6 @@ def _present(known: Sequence[Entry], places: Places) -> str | None:
         key=lambda entry: (places[entry.stage].kind != "open", entry.at or _BEFORE_ALL, places[entry.stage].order),
     )
     return last.stage
-
-
-def _first(places: Places) -> str:
-    return min((place for place in places.values() if place.kind == "open"), key=lambda place: place.order).code
 
 
 def _reach(known: Sequence[Entry], told: Sequence[ToldEntry], here: Stage, places: Places) -> int:
