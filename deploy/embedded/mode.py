@@ -5,20 +5,20 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import uvloop
-from shared.auth.development_issuer import DevelopmentIssuer
-
 from deploy.embedded.assembly import DATABASES, Assembly, UrlOf, assembled, migrate_all, urls_beside
+from deploy.embedded.data_directory import make_data_directory
 from deploy.embedded.postgres import EmbeddedPostgres, running_url
+from deploy.embedded.postgres_account import find_account
+from shared.auth.development_issuer import DevelopmentIssuer
 from shared.runtime.run import http_server, run_services
 from shared.settings import Settings
 
 ISSUER_KEY = "development-issuer.jwk"
 
 
-def issuer_of(data_dir: Path, settings: Settings) -> DevelopmentIssuer:
+def issuer_of(data_dir: Path, settings: Settings, run_as: str | None = None) -> DevelopmentIssuer:
     """Return the development issuer of a data directory, made at its first use; refused in production."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_directory(data_dir, find_account(run_as))
     return DevelopmentIssuer.load_or_create(data_dir / ISSUER_KEY, environment=settings.environment)
 
 
@@ -36,22 +36,20 @@ async def databases(data_dir: Path, run_as: str | None, settings: Settings) -> A
         return
     server = EmbeddedPostgres(data_dir, run_as=run_as)
     server.start()
+    supervising = asyncio.create_task(server.supervise())
     try:
         server.ensure_databases(DATABASES)
-        supervising = asyncio.create_task(server.supervise())
-        try:
-            yield server.url
-        finally:
-            supervising.cancel()
+        yield server.url
     finally:
-        server.stop()
+        await asyncio.to_thread(server.stop)
+        await supervising
 
 
 @contextlib.asynccontextmanager
 async def opened(data_dir: Path, run_as: str | None, **overrides: object) -> AsyncIterator[Assembly]:
     """Within the block: the four services over migrated databases, not yet running."""
     settings = Settings.from_environment(**overrides)
-    issuer = issuer_of(data_dir, settings)
+    issuer = issuer_of(data_dir, settings, run_as)
     async with databases(data_dir, run_as, settings) as url_of:
         await migrate_all(url_of)
         async with assembled(url_of, issuer, {"webhook_allow_private": True, **overrides}) as assembly:
@@ -71,13 +69,3 @@ async def serve(
             http_server(assembly.gateway, settings.host, settings.port),
             on_ready=on_ready,
         )
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run `main` on uvloop."""
-
-    async def started() -> None:
-        await main()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(started())

@@ -1,0 +1,183 @@
+"""The `salesgrain` command."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+import uvloop
+
+from deploy.administration import (
+    list_dead_letters,
+    rebuild_kpi,
+    replay_dead_letter,
+    show_dead_letter,
+    show_topics,
+    verify_kpi,
+)
+from deploy.demo.demonstration import Demonstration, run_demonstration
+from deploy.embedded.data_directory import default_data_directory
+from deploy.embedded.mode import issuer_of, opened, serve
+from deploy.embedded.postgres_errors import EmbeddedPostgresError
+from shared.auth.development_issuer import DevelopmentIssuerRefused
+from shared.language import Language
+from shared.logging import configure_logging
+from shared.settings import Settings
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="SalesGrain, the backend for granular sales management.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+kpi = typer.Typer(help="Recompute and verify the KPI.", no_args_is_help=True)
+dead_letters = typer.Typer(help="Events that could not be applied.", no_args_is_help=True)
+app.add_typer(kpi, name="kpi")
+app.add_typer(dead_letters, name="dead-letters")
+
+DataDirectory = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where everything is kept (default: /var/lib/salesgrain, or the XDG data home)."),
+]
+RunAs = Annotated[
+    str | None, typer.Option("--run-as", help="As root: the account that PostgreSQL runs as (default nobody).")
+]
+
+
+class RoleName(StrEnum):
+    """The roles that a development token can have."""
+
+    ADMIN = "admin"
+    MANAGER = "manager"
+    REP = "rep"
+
+
+class LanguageName(StrEnum):
+    """The languages of the demonstration."""
+
+    ZH = "zh"
+    EN = "en"
+
+
+def _run(work: Callable[[], Awaitable[T]], *, level: str | None = None) -> T:
+    """Run `work` on uvloop; what a user can put right ends with its message and code 1, not with a traceback."""
+    settings = Settings.from_environment()
+    configure_logging(level or settings.log_level, settings.log_format)
+
+    async def main() -> T:
+        return await work()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main())
+    except (EmbeddedPostgresError, DevelopmentIssuerRefused) as error:
+        typer.echo(f"salesgrain: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def up(
+    data_dir: DataDirectory = None,
+    port: Annotated[int, typer.Option("--port", help="The one port of all four services.")] = 8080,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    run_as: RunAs = None,
+) -> None:
+    """Run the embedded mode: PostgreSQL and all four services, until Ctrl-C or SIGTERM."""
+    where = data_dir or default_data_directory()
+
+    async def ready() -> None:
+        typer.echo(
+            f"SalesGrain serves http://{host}:{port} (data in {where}); documentation at /pipeline/docs", err=True
+        )
+        await asyncio.Event().wait()
+
+    _run(lambda: serve(where, run_as, ready, host=host, port=port))
+
+
+@app.command()
+def token(
+    role: Annotated[RoleName, typer.Option("--role", help="What the bearer may do.")],
+    data_dir: DataDirectory = None,
+    person: Annotated[str | None, typer.Option("--person", help="The id or external id of the bearer.")] = None,
+) -> None:
+    """Print one bearer token of the development issuer."""
+    try:
+        issuer = issuer_of(data_dir or default_data_directory(), Settings.from_environment())
+    except DevelopmentIssuerRefused as error:
+        typer.echo(f"salesgrain: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(issuer.token(role.value, person=person))
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the summary.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write figures and measured times here.")] = None,
+    language: Annotated[
+        LanguageName, typer.Option("--lang", help="The language of the demonstration.")
+    ] = LanguageName.EN,
+    data_dir: DataDirectory = None,
+    port: Annotated[int | None, typer.Option("--port", help="Where it serves (default 8080, or a free one).")] = None,
+) -> None:
+    """Run the main job on real input: import, goals, live moves, alerts, a kill -9; then keep serving."""
+    wanted: Language = "zh" if language is LanguageName.ZH else "en"
+    settings = Demonstration(once=once, json_file=json_file, language=wanted, data_dir=data_dir, port=port or 8080)
+    raise typer.Exit(_run(lambda: run_demonstration(settings), level="WARNING"))
+
+
+@app.command()
+def migrate(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+    """Bring the databases of all services to their newest schema."""
+
+    async def work() -> None:
+        async with opened(data_dir or default_data_directory(), run_as):
+            typer.echo("all databases are at their newest schema")
+
+    _run(work, level="WARNING")
+
+
+@app.command()
+def topics() -> None:
+    """List the topics of the contract: partitions, owner, event types."""
+    typer.echo(show_topics())
+
+
+@kpi.command("rebuild")
+def kpi_rebuild(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+    """Recompute every KPI from history beside live traffic, then switch to the result."""
+    typer.echo(_run(lambda: rebuild_kpi(data_dir or default_data_directory(), run_as), level="WARNING"))
+
+
+@kpi.command("verify")
+def kpi_verify(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+    """Compare every live KPI cell with its recomputation from history; exit 1 when any differs."""
+    lines, equal = _run(lambda: verify_kpi(data_dir or default_data_directory(), run_as), level="WARNING")
+    typer.echo("\n".join(lines))
+    raise typer.Exit(0 if equal else 1)
+
+
+@dead_letters.command("list")
+def dead_letters_list(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+    """List the events that wait for somebody."""
+    typer.echo(_run(lambda: list_dead_letters(data_dir or default_data_directory(), run_as), level="WARNING"))
+
+
+@dead_letters.command("show")
+def dead_letters_show(letter: str, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+    """Show one of them whole, with what went wrong."""
+    typer.echo(_run(lambda: show_dead_letter(data_dir or default_data_directory(), run_as, letter), level="WARNING"))
+
+
+@dead_letters.command("replay")
+def dead_letters_replay(letter: str, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+    """Apply one of them again, and what waited behind it."""
+    typer.echo(_run(lambda: replay_dead_letter(data_dir or default_data_directory(), run_as, letter), level="WARNING"))
+
+
+def main() -> None:
+    """The console script."""
+    app()

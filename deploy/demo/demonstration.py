@@ -1,0 +1,144 @@
+"""The demonstration from start to end: real history, a live scene, a kill -9, and what is the same in every run."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import shutil
+import signal
+import sys
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from deploy.demo import board
+from deploy.demo.api import Api, Json
+from deploy.demo.history import run_history
+from deploy.demo.live import Inbox, Scene, run_live
+from deploy.demo.processes import SERVE, Child, DemoFailure, free_port, receiver, server
+from deploy.demo.screen import Screen
+from deploy.embedded.data_directory import temporary_data_directory
+from deploy.embedded.mode import issuer_of
+from shared.language import Language
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the command line says."""
+
+    once: bool
+    json_file: Path | None
+    language: Language
+    data_dir: Path | None
+    port: int | None
+
+
+async def run_demonstration(wanted: Demonstration) -> int:
+    """Run it; return the exit code. SIGTERM and Ctrl-C end it with everything it started."""
+    screen = Screen(wanted.language)
+    this = asyncio.current_task()
+    if this is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    try:
+        with _data_directory(wanted.data_dir) as data_dir:
+            await _play(wanted, screen, data_dir)
+    except DemoFailure as failure:
+        sys.stderr.write(f"salesgrain demo: {failure}\n")
+        return 1
+    except asyncio.CancelledError:
+        return 130
+    return 0
+
+
+@contextlib.contextmanager
+def _data_directory(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        yield given
+        return
+    made = temporary_data_directory()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+async def _play(wanted: Demonstration, screen: Screen, data_dir: Path) -> None:
+    settings = Settings.from_environment()
+    token = issuer_of(data_dir, settings).token("admin")
+    port = free_port(wanted.port)
+    base_url = f"http://127.0.0.1:{port}"
+    child = server(data_dir, port, data_dir / "server.log")
+    began = time.monotonic()
+    async with child, _receiver(data_dir) as (receiver_url, secret):
+        measured: Json = {"start_seconds": round(time.monotonic() - began, 2)}
+        api = Api(base_url, token, wanted.language)
+        inbox = Inbox(receiver_url)
+        screen.say(
+            f"SalesGrain 演示，服务在 {base_url}，数据在 {data_dir}",
+            f"SalesGrain demo, serving {base_url}, data in {data_dir}",
+        )
+        figures, organisation = await run_history(api, screen)
+        process = await api.get(f"/pipeline/v1/processes/{board.PROCESS}")
+        stages = {stage["code"]: stage for stage in process["stages"]}
+        scene = Scene(api, screen, organisation, inbox, ZoneInfo(settings.time_zone), stages)
+        live, times = await run_live(scene, receiver_url, secret)
+        measured |= times | await _survive(screen, child, data_dir)
+        figures |= live | {"verified": True}
+        _write(wanted.json_file, figures, measured)
+        await inbox.close()
+        await api.close()
+        if not wanted.once:
+            await _keep_serving(screen, base_url, data_dir)
+
+
+@contextlib.asynccontextmanager
+async def _receiver(data_dir: Path) -> AsyncIterator[tuple[str, str]]:
+    secret = f"whsec_{b64encode(secrets.token_bytes(24)).decode()}"
+    port = free_port(None)
+    async with receiver(port, secret, data_dir / "receiver.log"):
+        yield f"http://127.0.0.1:{port}", secret
+
+
+async def _survive(screen: Screen, child: Child, data_dir: Path) -> Json:
+    """Kill the whole group, start it again, and let the command line verify every KPI cell."""
+    child.kill()
+    began = time.monotonic()
+    await child.start()
+    back = round(time.monotonic() - began, 2)
+    command = [sys.executable, "-c", SERVE, "kpi", "verify", "--data-dir", str(data_dir)]
+    verifying = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await verifying.communicate()
+    said = output.decode().strip()
+    if verifying.returncode != 0:
+        raise DemoFailure(f"kpi verify found differences:\n{said}\n{errors.decode()[-2000:]}")
+    screen.say(
+        f"四、kill -9 整个服务，{back} 秒后恢复；从历史重算：{said}",
+        f"4. kill -9 of the whole server; back after {back} s; recomputed from history: {said}",
+    )
+    return {"back_seconds": back, "verify": said}
+
+
+def _write(json_file: Path | None, figures: Json, measured: Json) -> None:
+    if json_file is not None:
+        content = json.dumps({"figures": figures, "measured": measured}, ensure_ascii=False, indent=2, sort_keys=True)
+        json_file.write_text(content + "\n", encoding="utf-8")
+
+
+async def _keep_serving(screen: Screen, base_url: str, data_dir: Path) -> None:
+    screen.say("仍在服务（Ctrl-C 结束）。可直接粘贴：", "Still serving (Ctrl-C ends it). These work as pasted:")
+    token = f"TOKEN=$(.venv/bin/salesgrain token --data-dir {data_dir} --role admin)"
+    values = "kpi=win_rate&scope=org&grain=quarter&from=2017-01-01&to=2018-01-01&process=b2b-sales"
+    header = '-H "Authorization: Bearer $TOKEN"'
+    for line in (
+        f'{token}; curl -s {header} "{base_url}/kpi/v1/values?{values}"',
+        f'curl -s {header} "{base_url}/kpi/v1/funnel?process=standard&basis=cohort"',
+        f'curl -s {header} "{base_url}/notify/v1/alerts?limit=3"',
+    ):
+        screen.say(*(f"  {line}",) * 2)
+    await asyncio.Event().wait()
