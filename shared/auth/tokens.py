@@ -132,5 +132,5 @@ def _read_key_set(path: Path) -> KeySetDocument:
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict):
         message = f"{path} is no JSON Web Key Set"
-        raise ValueError(message)  # noqa: TRY004 - a bad value in a file
+        raise ValueError(message)
     return document
