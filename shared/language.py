@@ -30,6 +30,6 @@ def _weight(parameters: str) -> float:
         return 0.0
 
 
-def pick(text: Mapping[str, str], language: Language) -> str:
+def pick(text: Mapping[str, str] | Text, language: Language) -> str:
     """Return `text` in `language`, or in the other one where it is missing."""
     return text.get(language) or text.get("en") or text.get("zh") or ""
