@@ -114,9 +114,9 @@ def _standard_faults(stage: StageDefinition, at: str) -> Iterator[Fault]:
         number = as_number(stage.win_probability)
         if number is None or not Decimal(0) <= number <= Decimal(1):
             yield Fault(f"{at}/win_probability", "invalid_probability")
-    for number, kpi in enumerate(stage.kpis):
+    for place, kpi in enumerate(stage.kpis):
         if kpi.target is not None and as_number(kpi.target) is None:
-            yield Fault(f"{at}/kpis/{number}/target", "invalid_number")
+            yield Fault(f"{at}/kpis/{place}/target", "invalid_number")
 
 
 def _duration_faults(text: str, at: str) -> Iterator[Fault]:

@@ -10,7 +10,9 @@ from services.pipeline.domain.deal import DealChange
 from shared.db.engine import mark_outbox_written
 from shared.events.codec import encode
 from shared.events.pipeline import DEALS
+from shared.tracing import Cause, current_cause
 
+UNIQUE_VIOLATION = "23505"
 _encoder = msgspec.json.Encoder()
 
 # ORDER BY key, version: id order in the outbox must be version order for each deal.
@@ -69,15 +71,23 @@ _WRITE = text(
 )
 
 
-async def write_changes(tx: AsyncConnection, changes: Sequence[DealChange]) -> None:
+async def write_changes(
+    tx: AsyncConnection, changes: Sequence[DealChange], causes: Sequence[Cause] | None = None
+) -> None:
     """Write deals, history, tasks and outbox rows of `changes` (each deal once) in one statement.
 
-    The caller holds the row locks of the deals that exist. Raises MessageTooLarge before anything is written, and
-    IntegrityError when an external id or a version is taken.
+    The caller holds the row locks of the deals that exist. Each change is caused by its own of `causes`, by default by
+    the current one. Raises MessageTooLarge before anything is written, and IntegrityError when an external id or a
+    version is taken.
     """
     if not changes:
         return
-    told = [(change, event, encode(event)) for change in changes for event in change.events]
+    because = causes or [current_cause()] * len(changes)
+    told = [
+        (change, event, encode(event, cause))
+        for change, cause in zip(changes, because, strict=True)
+        for event in change.events
+    ]
     await tx.execute(
         _WRITE,
         {

@@ -4,13 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from sqlalchemy import ARRAY, Row, Select, Text, Uuid, any_, bindparam, select
+from sqlalchemy import ARRAY, Row, Select, Text, Uuid, any_, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.domain.course import course_of
 from services.pipeline.domain.deal import Deal
-from services.pipeline.store.tables import deal, deal_history
+from services.pipeline.store.tables import deal, deal_history, task
 from shared.events.codec import Message, decode
 from shared.events.pipeline import DEALS, DealEvent, Stage, StageEntry
 
@@ -90,10 +89,17 @@ async def history_of(tx: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID
     found: dict[UUID, list[DealEvent]] = {}
     for row in await tx.execute(_HISTORY, {"ids": list(ids)}):
         event = decode(Message(DEALS, f"deal:{row.deal_id}", row.headers, row.value))
-        found.setdefault(row.deal_id, []).append(msgspec.convert(event, DealEvent))
+        if isinstance(event, DealEvent):
+            found.setdefault(row.deal_id, []).append(event)
     return found
 
 
 async def courses_of(tx: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID, tuple[StageEntry, ...]]:
     """Return the stage entries recorded for each deal."""
     return {deal_id: course_of(events) for deal_id, events in (await history_of(tx, ids)).items()}
+
+
+async def erase_deal(tx: AsyncConnection, deal_id: UUID) -> None:
+    """Blank all personal text that hangs on a deal whose row is locked; the deal's own row is written by its change."""
+    await tx.execute(update(deal_history).where(deal_history.c.deal_id == deal_id).values(reason=None))
+    await tx.execute(update(task).where(task.c.deal_id == deal_id).values(title=None, result=None))
