@@ -23,6 +23,7 @@ OUTBOX_OLDEST_AGE = Gauge("outbox_oldest_age_seconds", "Age of the oldest outbox
 OUTBOX_PUBLISHED = Counter("outbox_published_total", "Messages acknowledged by the bus.", ["service"])
 
 CONSUMER_LAG = Gauge("consumer_lag_records", "Records behind the end of a partition.", ["group", "topic", "partition"])
+CONSUMER_PARKED = Gauge("consumer_parked_streams", "Streams behind a gap or a dead letter.", ["group"])
 EVENTS_CONSUMED = Counter("events_consumed_total", "Events by what became of them.", ["group", "type", "result"])
 INBOX_DUPLICATES = Counter("inbox_duplicates_total", "Events that had been applied before.", ["group"])
 DEAD_LETTERS = Counter("dlq_total", "Events put aside as dead letters.", ["group"])

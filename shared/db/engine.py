@@ -9,6 +9,8 @@ import asyncpg
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from shared.db.faultpoints import faultpoint
+
 _OUTBOX_WRITTEN = "outbox_written"
 
 
@@ -61,10 +63,20 @@ class Database:
         When the block wrote to the outbox, the relay is woken after the commit.
         """
         async with self.engine.connect() as tx:
+            # The dictionary belongs to the pooled connection: a mark of a rolled back predecessor must not stay.
+            tx.info.pop(_OUTBOX_WRITTEN, None)
             async with tx.begin():
                 yield tx
+                faultpoint(f"{self.application}.commit")
+            faultpoint(f"{self.application}.committed")
             if tx.info.pop(_OUTBOX_WRITTEN, False):
                 self.outbox_written.set()
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+        """One connection whose statements commit one by one: a round trip each, nothing around them."""
+        async with self.engine.connect() as plain:
+            yield await plain.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:

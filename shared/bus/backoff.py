@@ -1,0 +1,23 @@
+"""How long to wait after the surroundings failed: full jitter, so that many members do not come back together."""
+
+import random
+
+FIRST_SECONDS = 0.1
+LONGEST_SECONDS = 30.0
+
+
+class Backoff:
+    """Waits that double from 0.1 s up to 30 s, each drawn evenly from (0, limit]."""
+
+    def __init__(self, longest: float = LONGEST_SECONDS) -> None:
+        self._longest = longest
+        self._limit = FIRST_SECONDS
+
+    def next(self) -> float:
+        """Return the seconds to wait before the next try."""
+        limit = self._limit
+        self._limit = min(limit * 2, self._longest)
+        return random.uniform(limit / 10, limit)  # noqa: S311 - not a secret
+
+    def reset(self) -> None:
+        self._limit = FIRST_SECONDS

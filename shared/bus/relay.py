@@ -1,0 +1,121 @@
+"""The relay: sends a service's outbox to the bus, in order, and deletes what the bus has acknowledged.
+
+It keeps no cursor and no floor: it always reads from the lowest id, so a row that becomes visible late is only late.
+Dying between acknowledgement and deletion sends again; first occurrences stay in order, duplicates are the readers'.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Row, text
+
+from shared.bus.backoff import Backoff
+from shared.bus.ownership import CHECK_SECONDS, Ownership
+from shared.bus.protocol import Bus
+from shared.db.engine import Database
+from shared.db.errors import is_infrastructure
+from shared.db.faultpoints import faultpoint
+from shared.events.codec import Message
+from shared.logging import get_logger
+from shared.metrics import OUTBOX_OLDEST_AGE, OUTBOX_PENDING, OUTBOX_PUBLISHED
+
+log = get_logger(__name__)
+
+LARGEST_BATCH = 500
+BUSY_POLL_SECONDS = 0.05
+IDLE_POLL_SECONDS = 0.2
+BUSY_FOR_SECONDS = 1.0
+MEASURE_SECONDS = 5.0
+LONGEST_BACKOFF = 10.0
+LARGEST_COUNT = 100_000
+
+_READ = text("SELECT id, topic, key, headers::text AS headers, value FROM outbox ORDER BY id LIMIT :limit")
+_DELETE = text("DELETE FROM outbox WHERE id = ANY(:ids)")
+_MEASURE = text(
+    """
+    SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) AS some) AS pending,
+           (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox ORDER BY id LIMIT 1) AS age
+    """
+)
+_headers = msgspec.json.Decoder(dict[str, str])
+
+
+class Relay:
+    """At most one of a service sends (session lock in the service's database); the others stand by."""
+
+    def __init__(self, database: Database, bus: Bus, service: str) -> None:
+        self._database = database
+        self._bus = bus
+        self._service = service
+        self._ownership = Ownership(database, f"relay:{service}")
+        self._busy_until = 0.0
+        self._measure_at = 0.0
+
+    async def run(self) -> None:
+        """Relay until cancelled; failures are tried again for ever, later and later."""
+        backoff = Backoff(LONGEST_BACKOFF)
+        try:
+            while True:
+                try:
+                    await self._turn()
+                    backoff.reset()
+                except Exception as error:  # noqa: BLE001 - see below
+                    # The boundary of the relay: an outbox must be sent some day, whatever is wrong now.
+                    level = "warning" if is_infrastructure(error) else "exception"
+                    getattr(log, level)("relay_failed", service=self._service, error=repr(error))
+                    await asyncio.sleep(backoff.next())
+        finally:
+            await self._ownership.close()
+
+    async def _turn(self) -> None:
+        if not await self._ownership.refresh():
+            await asyncio.sleep(CHECK_SECONDS)
+            return
+        await self._measure()
+        sent = await self.step()
+        now = time.monotonic()
+        if sent:
+            self._busy_until = now + BUSY_FOR_SECONDS
+        if sent < LARGEST_BATCH:
+            pause = BUSY_POLL_SECONDS if now < self._busy_until else IDLE_POLL_SECONDS
+            await self._database.outbox_written.wait(pause)
+
+    async def step(self) -> int:
+        """Send one batch from the lowest id and delete it once acknowledged; returns its number of rows."""
+        async with self._database.autocommit() as connection:
+            rows = (await connection.execute(_READ, {"limit": LARGEST_BATCH})).all()
+        if not rows:
+            return 0
+        faultpoint("relay.read")
+        await self.deliver(rows)
+        OUTBOX_PUBLISHED.labels(self._service).inc(len(rows))
+        return len(rows)
+
+    async def deliver(self, rows: Sequence[Row[tuple[int, str, str, str, bytes]]]) -> None:
+        """Send, wait for the acknowledgement, and only then delete."""
+        await self._send(rows)
+        faultpoint("relay.sent")
+        await self._delete(rows)
+        faultpoint("relay.deleted")
+
+    async def _send(self, rows: Sequence[Row[tuple[int, str, str, str, bytes]]]) -> None:
+        await self._bus.append([Message(row.topic, row.key, _headers.decode(row.headers), row.value) for row in rows])
+
+    async def _delete(self, rows: Sequence[Row[tuple[int, str, str, str, bytes]]]) -> None:
+        async with self._database.autocommit() as connection:
+            await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
+
+    async def _measure(self) -> None:
+        if time.monotonic() < self._measure_at:
+            return
+        self._measure_at = time.monotonic() + MEASURE_SECONDS
+        async with self._database.autocommit() as connection:
+            row = (await connection.execute(_MEASURE, {"most": LARGEST_COUNT})).one()
+        OUTBOX_PENDING.labels(self._service).set(row.pending)
+        OUTBOX_OLDEST_AGE.labels(self._service).set(max(0.0, float(row.age or 0)))
+
+    async def close(self) -> None:
+        """Let another member relay; for relays that are stepped, `run` does it by itself."""
+        await self._ownership.close()
