@@ -75,8 +75,12 @@ def changed_event(published: Published, state_version: int) -> ProcessChanged:
 
 async def install_default_process(database: Database, clock: Clock) -> None:
     """Publish `standard` where no process of that code exists; a second call changes nothing."""
-    data = resources.files("services.pipeline").joinpath("processes", f"{DEFAULT_PROCESS}.json").read_bytes()
-    definition = msgspec.json.decode(data, type=Process, strict=True)
     async with database.transaction() as tx:
         if await find_process(tx, DEFAULT_PROCESS) is None:
-            await publish_process(tx, definition, None, clock())
+            await publish_process(tx, read_default_process(), None, clock())
+
+
+def read_default_process() -> Process:
+    """Return the default process as it is shipped."""
+    data = resources.files("services.pipeline").joinpath("processes", f"{DEFAULT_PROCESS}.json").read_bytes()
+    return msgspec.json.decode(data, type=Process)
