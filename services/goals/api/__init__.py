@@ -1,0 +1,1 @@
+"""HTTP of goals: one module per resource, its models beside its routes."""

@@ -1,0 +1,1 @@
+"""SQL of goals, one module per noun."""
