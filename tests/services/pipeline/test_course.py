@@ -1,6 +1,7 @@
 """A course told by another system: recorded once, continued, corrected, and never twice."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -142,7 +143,7 @@ def test_whatever_is_told_is_recorded_once_and_agrees_with_the_events(first: lis
     course = course_of(events)
     assert (course[-1].stage, course[-1].at) == (deal.stage, deal.stage_entered_at)
     assert events[-1].deal == deal.state
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in pairwise(events):
         assert after.before == before.deal
     open_now = {task.code for task in tasks.values() if task.status == "open"}
     assert open_now == {task.code for task in process().by_code[deal.stage.code].tasks}
