@@ -39,6 +39,7 @@ _BY_TYPE: Mapping[str, FieldText] = {
     "unusable_text": FieldText(
         "unusable_text", "文本不能含有 NUL 或孤立的代理字符", "must not hold NUL or unpaired surrogates"
     ),
+    "too_deep": FieldText("too_deep", "嵌套过深", "is nested too deeply"),
     "string_type": _TEXT,
     "string_unicode": FieldText("unusable_text", "应为有效的 Unicode 文本", "must be valid Unicode text"),
     "string_too_short": FieldText(
