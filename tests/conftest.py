@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded.data_directory import temporary_data_directory
-from tests.postgres_cluster import PostgresCluster, removed_at_end, throw_away_cluster
+from tests.postgres_cluster import PostgresCluster, temporary_directory, throw_away_cluster
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +43,6 @@ def service_database(postgres: PostgresCluster, databases: Callable[[str], str])
 
 @pytest.fixture
 def data_directory() -> Iterator[Path]:
-    """An empty directory on the disk that an embedded server's account can enter (`tmp_path` it cannot, as root)."""
-    with removed_at_end(temporary_data_directory(prefix="salesgrain-test-")) as directory:
+    """An empty private directory with a short path; removed at the end, also when the run is killed."""
+    with temporary_directory() as directory:
         yield directory

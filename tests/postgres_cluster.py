@@ -5,12 +5,12 @@ import itertools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.embedded.data_directory import temporary_data_directory
 from deploy.embedded.postgres import EmbeddedPostgres
 
 MEMORY = Path("/dev/shm")
@@ -20,7 +20,7 @@ ROOM_NEEDED = 1024**3
 CLEANER = """
 read -r _
 left=100
-while [ $left -gt 0 ] && [ -e "$1/postgres/cluster/postmaster.pid" ]; do sleep 0.2; left=$((left - 1)); done
+while [ $left -gt 0 ] && [ -e "$1/postgres/postmaster.pid" ]; do sleep 0.2; left=$((left - 1)); done
 rm -rf "$1"
 """
 
@@ -74,8 +74,7 @@ def migrate(url: str, service: str) -> None:
 @contextmanager
 def throw_away_cluster() -> Iterator[PostgresCluster]:
     """A server without fsync, in memory where there is room."""
-    directory = temporary_data_directory(prefix="salesgrain-test-", below=[MEMORY] if _suits(MEMORY) else [])
-    with removed_at_end(directory):
+    with temporary_directory(MEMORY if _suits(MEMORY) else None) as directory:
         server = EmbeddedPostgres(directory, durable=False)
         server.start()
         try:
@@ -85,8 +84,9 @@ def throw_away_cluster() -> Iterator[PostgresCluster]:
 
 
 @contextmanager
-def removed_at_end(directory: Path) -> Iterator[Path]:
-    """Remove the directory at the end, and also when we are killed."""
+def temporary_directory(folder: Path | None = None) -> Iterator[Path]:
+    """An empty private directory (0700); it is removed at the end, and also when we are killed."""
+    directory = Path(tempfile.mkdtemp(prefix="salesgrain-test-", dir=folder))
     cleaner = subprocess.Popen(
         ["/bin/sh", "-c", CLEANER, "salesgrain-test-cleaner", directory],
         cwd="/", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -99,8 +99,8 @@ def removed_at_end(directory: Path) -> Iterator[Path]:
 
 
 def _suits(folder: Path) -> bool:
-    """Room for a few hundred databases, and programs may be run there, should they have to be copied."""
+    """Room for a few hundred databases."""
     if not folder.is_dir():
         return False
     about = os.statvfs(folder)
-    return about.f_bavail * about.f_frsize > ROOM_NEEDED and not about.f_flag & os.ST_NOEXEC
+    return about.f_bavail * about.f_frsize > ROOM_NEEDED

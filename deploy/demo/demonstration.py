@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +21,6 @@ from deploy.demo.history import run_history
 from deploy.demo.live import Inbox, Scene, run_live
 from deploy.demo.processes import SERVE, Child, DemoFailure, free_port, receiver, server
 from deploy.demo.screen import Screen
-from deploy.embedded.data_directory import temporary_data_directory
 from deploy.embedded.mode import issuer_of
 from shared.language import Language
 from shared.settings import Settings
@@ -59,7 +59,7 @@ def _data_directory(given: Path | None) -> Iterator[Path]:
     if given is not None:
         yield given
         return
-    made = temporary_data_directory()
+    made = Path(tempfile.mkdtemp(prefix="salesgrain-"))
     try:
         yield made
     finally:

@@ -8,7 +8,6 @@ from pathlib import Path
 from deploy.embedded.assembly import DATABASES, Assembly, UrlOf, assembled, migrate_all, urls_beside
 from deploy.embedded.data_directory import make_data_directory
 from deploy.embedded.postgres import EmbeddedPostgres, running_url
-from deploy.embedded.postgres_account import find_account
 from shared.auth.development_issuer import DevelopmentIssuer
 from shared.runtime.run import http_server, run_services
 from shared.settings import Settings
@@ -16,9 +15,9 @@ from shared.settings import Settings
 ISSUER_KEY = "development-issuer.jwk"
 
 
-def issuer_of(data_dir: Path, settings: Settings, run_as: str | None = None) -> DevelopmentIssuer:
+def issuer_of(data_dir: Path, settings: Settings) -> DevelopmentIssuer:
     """Return the development issuer of a data directory, made at its first use; refused in production."""
-    make_data_directory(data_dir, find_account(run_as))
+    make_data_directory(data_dir)
     return DevelopmentIssuer.load_or_create(data_dir / ISSUER_KEY, environment=settings.environment)
 
 
@@ -49,7 +48,7 @@ async def databases(data_dir: Path, run_as: str | None, settings: Settings) -> A
 async def opened(data_dir: Path, run_as: str | None, **overrides: object) -> AsyncIterator[Assembly]:
     """Within the block: the four services over migrated databases, not yet running."""
     settings = Settings.from_environment(**overrides)
-    issuer = issuer_of(data_dir, settings, run_as)
+    issuer = issuer_of(data_dir, settings)
     async with databases(data_dir, run_as, settings) as url_of:
         await migrate_all(url_of)
         async with assembled(url_of, issuer, {"webhook_allow_private": True, **overrides}) as assembly:

@@ -1,7 +1,6 @@
 """The supervisor of the embedded PostgreSQL: one server per data directory, ours alone, gone when we are gone.
 
-The data directory holds `postgres/` (the account's: `cluster/` and, where its path is short enough, `socket/`),
-`postgres.log`, `postgres.lock` and, where the account cannot run the installed programs, `postgres-binaries/`.
+The data directory holds `postgres/` (the cluster, the account's), `postgres.log` and `postgres.lock`.
 """
 
 import asyncio
@@ -16,9 +15,16 @@ from types import MappingProxyType
 from typing import IO
 
 from deploy.embedded.data_directory import DataDirectoryLock, make_data_directory
-from deploy.embedded.postgres_account import ENVIRONMENT, ServerAccount, find_account
+from deploy.embedded.postgres_account import ENVIRONMENT, find_account
 from deploy.embedded.postgres_binaries import PostgresBinaries, binaries_for, installed_binaries
-from deploy.embedded.postgres_cluster import ServerStatus, make_cluster, own_postgres_directory, server_settings
+from deploy.embedded.postgres_cluster import (
+    ServerStatus,
+    check_cluster,
+    cluster_in,
+    from_within,
+    make_cluster,
+    server_settings,
+)
 from deploy.embedded.postgres_errors import DataDirectoryError, ServerError
 from deploy.embedded.postgres_processes import POLL_SECONDS, ServerProcess, end_left_behind
 from deploy.embedded.postgres_socket import (
@@ -53,7 +59,7 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] = MappingProxyType({}),
         durable: bool = True,
     ) -> None:
-        """Remember how; nothing is opened.
+        """Decide how and where; nothing is made.
 
         Args:
             data_dir: one server's own directory, made when missing.
@@ -61,18 +67,22 @@ class EmbeddedPostgres:
                 read and signal each other.
             settings: PostgreSQL settings over ours.
             durable: False gives up what a power cut would take (fsync); for tests.
+
+        Raises:
+            AccountError: the account cannot be used.
+            DataDirectoryError: there is no place for the socket.
         """
         self.data_dir = data_dir.absolute()
-        self.socket_directory = socket_directory(self.data_dir)
-        self._run_as = run_as
-        self._settings = {**server_settings(self.socket_directory, durable=durable), **settings}
+        self._cluster = cluster_in(self.data_dir)
+        self._account = find_account(run_as)
+        self.socket_directory = socket_directory(self._cluster, self._account)
+        self._settings = {**server_settings(self._cluster, self.socket_directory, durable=durable), **settings}
         self._durable = durable
         self._lock = DataDirectoryLock(self.data_dir / "postgres.lock")
         self._guard = threading.Lock()
         self._stopping = False
         self._server: ServerProcess | None = None
         self._started_at = 0
-        self._account: ServerAccount | None = None
         self._binaries: PostgresBinaries | None = None
 
     def start(self) -> None:
@@ -82,11 +92,10 @@ class EmbeddedPostgres:
             EmbeddedPostgresError: what stands in the way, and what to do about it.
         """
         self._stopping = False
-        account = self._account = find_account(self._run_as)
-        make_data_directory(self.data_dir, account)
+        make_data_directory(self.data_dir)
         self._lock.take()
         try:
-            self._prepare(account)
+            self._prepare()
             self._spawn()
             self._wait_until_ready()
         except BaseException:
@@ -100,7 +109,7 @@ class EmbeddedPostgres:
             server, self._server = self._server, None
             if server is not None:
                 server.end()
-            if self._lock.held and self.data_dir not in self.socket_directory.parents:
+            if self._lock.held and self._socket_is_elsewhere:
                 shutil.rmtree(self.socket_directory, ignore_errors=True)
             self._lock.release()
 
@@ -174,38 +183,39 @@ class EmbeddedPostgres:
         return True
 
     @property
-    def _cluster(self) -> Path:
-        return self.data_dir / "postgres" / "cluster"
+    def _socket_is_elsewhere(self) -> bool:
+        return self.socket_directory != self._cluster
 
     @property
     def _log_path(self) -> Path:
         return self.data_dir / "postgres.log"
 
-    def _prepare(self, account: ServerAccount) -> None:
-        self._binaries = binaries_for(account, installed_binaries(), self.data_dir / "postgres-binaries")
-        own_postgres_directory(self._cluster.parent, account)
-        make_socket_directory(self.socket_directory, account)
+    def _prepare(self) -> None:
+        self._binaries = binaries_for(self._account, installed_binaries())
+        if self._socket_is_elsewhere:
+            make_socket_directory(self.socket_directory, self._account)
         if self._cluster.exists():
-            end_left_behind(self._cluster, account)
+            check_cluster(self._cluster, self._account)
+            end_left_behind(self._cluster, self._account)
         else:
-            make_cluster(self._cluster, self._binaries, account, durable=self._durable)
+            make_cluster(self._cluster, self._binaries, self._account, durable=self._durable)
         clear_socket_directory(self.socket_directory)
 
     def _clear(self) -> None:
         with self._guard:
             if self._server is not None:
                 self._server.end()
-            if self._account is not None and not self._stopping:
+            if not self._stopping:
                 end_left_behind(self._cluster, self._account)
                 clear_socket_directory(self.socket_directory)
 
     def _spawn(self) -> None:
         with self._guard, self._open_log() as output:
-            if self._stopping or self._binaries is None or self._account is None:
+            if self._stopping or self._binaries is None:
                 raise ServerError("the server was stopped while it started")
-            options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
-            command = [str(self._binaries.program("postgres")), "-D", str(self._cluster), *options]
-            self._server = ServerProcess(command, self._account, self._cluster.parent, output)
+            options = [f"--{name}={value}" for name, value in self._settings.items()]
+            command = [str(self._binaries.program("postgres")), "-D", str(from_within(self._cluster)), *options]
+            self._server = ServerProcess(command, self._account, self._cluster, output)
 
     def _open_log(self) -> IO[bytes]:
         if self._log_path.exists() and self._log_path.stat().st_size > LARGEST_LOG:
@@ -240,7 +250,7 @@ def running_url(data_dir: Path, database: str) -> str | None:
         DataDirectoryError: it belongs to an account that we may not look at.
     """
     try:
-        status = ServerStatus.read(data_dir.absolute() / "postgres" / "cluster")
+        status = ServerStatus.read(cluster_in(data_dir.absolute()))
     except PermissionError as error:
         raise DataDirectoryError(f"{data_dir} is another user's: run this as the one who started SalesGrain") from error
     if status is None or not status.ready or not answers(status.socket_directory):

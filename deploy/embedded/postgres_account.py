@@ -4,7 +4,9 @@ import errno
 import os
 import pwd
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -13,6 +15,7 @@ from deploy.embedded.postgres_errors import AccountError
 
 SHELL = "/bin/sh"
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+PUBLIC_FOLDERS = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - our directories there are checked to be ours
 INSTEAD = "or set DATABASE_URL to a PostgreSQL of your own"
 
 
@@ -58,6 +61,12 @@ class ServerAccount:
         """Ask the kernel, not the mode bits: lists of access rights and mounts count too."""
         return self.run(SHELL, "-c", 'cd "$1"', "sh", directory).returncode == 0
 
+    def temporary_folders(self) -> Iterator[Path]:
+        """The system's temporary folders that this account can enter, the one that TMPDIR names first."""
+        for folder in (Path(tempfile.gettempdir()), *PUBLIC_FOLDERS):
+            if folder.is_dir() and self.can_enter(folder):
+                yield folder
+
     def owns(self, path: Path) -> bool:
         return path.lstat().st_uid == self.uid
 
@@ -77,7 +86,7 @@ def find_account(run_as: str | None = None) -> ServerAccount:
     """The account for PostgreSQL: `run_as`, otherwise `nobody` for root and ourselves for everyone else.
 
     Raises:
-        AccountError: no such account, root itself, or we may not become it.
+        AccountError: no such account, root itself, or we may not become it; or we are root outside Linux.
     """
     ours = os.geteuid()
     try:
@@ -93,4 +102,6 @@ def find_account(run_as: str | None = None) -> ServerAccount:
         raise AccountError(
             f"only root can run PostgreSQL as '{entry.pw_name}': leave out --run-as, or start SalesGrain as root"
         )
+    if ours == 0 and sys.platform != "linux":
+        raise AccountError(f"root can run PostgreSQL on Linux only: run SalesGrain as an ordinary user, {INSTEAD}")
     return ServerAccount(entry.pw_name, entry.pw_uid, entry.pw_gid, switches=ours == 0)

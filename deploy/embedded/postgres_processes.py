@@ -27,12 +27,13 @@ while [ $left -gt 0 ] && kill -0 "$1" 2>/dev/null; do sleep 1; left=$((left - 1)
 kill -QUIT "$1" 2>/dev/null
 """
 # Run as the account: a container's root may not read where another user's process is. A zombie is nowhere.
-# The shell must find itself first: a list that is empty because nothing can be seen would end in two servers.
+# The shell, put into the directory, must see itself there: a list that is empty because nothing can be seen would
+# end in two servers.
 IN_DIRECTORY = (
-    'cd "$1" && [ /proc/$$/cwd -ef . ] || exit 3; cd /; '
-    'for p in /proc/[0-9]*; do if [ "$p/cwd" -ef "$1" ]; then echo "${p#/proc/}"; fi; done'
+    "[ /proc/$$/cwd -ef . ] || exit 3; "
+    'for p in /proc/[0-9]*; do if [ "$p/cwd" -ef . ] && [ "$p" != /proc/$$ ]; then echo "${p#/proc/}"; fi; done'
     if sys.platform == "linux"
-    else 'lsof -t -a -d cwd -- "$1" || [ $? -eq 1 ]'
+    else 'cd / && lsof -t -a -d cwd -- "$1" || [ $? -eq 1 ]'
 )
 
 
@@ -84,7 +85,7 @@ class ServerProcess:
 
 def processes_in(directory: Path, account: ServerAccount) -> list[int]:
     """The pids of the account's living processes whose working directory this is: a cluster's whole server."""
-    found = account.run(SHELL, "-c", IN_DIRECTORY, "sh", directory)
+    found = account.run(SHELL, "-c", IN_DIRECTORY, "sh", directory, cwd=directory)
     if found.returncode != 0:
         raise ServerError(f"cannot see which processes work in {directory}: is /proc mounted? {found.stderr.strip()}")
     return [int(pid) for pid in found.stdout.split()]

@@ -1,8 +1,8 @@
 """Where the server's Unix socket is, and how its databases are named in a URL.
 
-It is `postgres/socket` in the data directory. Where that path is too long for a socket address (90 bytes) or
-holds a character that an address list gives a meaning, it is `salesgrain-<hash of the data directory>` in the
-system's temporary folder instead: always the same one, so that a killed server leaves one directory, not many.
+It is in the cluster itself. Where that path is too long for a socket address (90 bytes) or holds a character that
+an address list gives a meaning, it is `salesgrain-<hash of the cluster's path>` in a temporary folder instead:
+always the same one, so that a killed server leaves one directory, not many.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import os
 import re
 import socket
 import stat
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,20 +23,33 @@ LONGEST_PATH = 90
 PLAIN = re.compile(r"[\w/.+@= -]+")
 
 
-def socket_directory(data_directory: Path) -> Path:
-    """The one place for this data directory (absolute); nothing is made."""
-    inside = data_directory / "postgres" / "socket"
-    if len(os.fsencode(inside)) < LONGEST_PATH and PLAIN.fullmatch(str(inside)):
-        return inside
-    name = hashlib.sha256(os.fsencode(data_directory)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"salesgrain-{name}"
+def socket_directory(cluster: Path, account: ServerAccount) -> Path:
+    """The one place for this cluster (absolute); nothing is made.
+
+    Raises:
+        DataDirectoryError: no temporary folder is short enough and open to the account.
+    """
+    name = f"salesgrain-{hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]}"
+    if _fits(cluster):
+        return cluster
+    for folder in account.temporary_folders():
+        if _fits(folder / name):
+            return folder / name
+    raise DataDirectoryError(
+        f"the path of {cluster} is too long for a socket, and '{account.name}' can enter no temporary folder: name a "
+        "shorter --data-dir, or a short TMPDIR that this account can enter"
+    )
+
+
+def _fits(directory: Path) -> bool:
+    return len(os.fsencode(directory)) < LONGEST_PATH and PLAIN.fullmatch(str(directory)) is not None
 
 
 def make_socket_directory(directory: Path, account: ServerAccount) -> None:
     """Make it, private to the account: whoever can enter it may connect.
 
     Raises:
-        DataDirectoryError: somebody else's directory is in its place, or the account cannot enter it.
+        DataDirectoryError: somebody else's directory is in its place.
     """
     if not directory.is_symlink() and not directory.exists():
         account.make_directory(directory)
@@ -45,11 +57,6 @@ def make_socket_directory(directory: Path, account: ServerAccount) -> None:
     private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == stat.S_IRWXU
     if not private or found.st_uid != account.uid:
         raise DataDirectoryError(f"{directory} is not a private directory (0700) of '{account.name}': remove it")
-    if len(os.fsencode(directory)) >= LONGEST_PATH or not account.can_enter(directory):
-        raise DataDirectoryError(
-            f"'{account.name}' cannot make a socket in {directory}: name a shorter --data-dir, or a short TMPDIR "
-            "that this account can enter"
-        )
 
 
 def clear_socket_directory(directory: Path) -> None:

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded.data_directory import temporary_data_directory
 from tests.deploy.embedded_server import copied, started
-from tests.postgres_cluster import removed_at_end
+from tests.postgres_cluster import temporary_directory
 
 
 @pytest.fixture(scope="session")
 def made_once() -> Iterator[Path]:
-    with removed_at_end(temporary_data_directory(prefix="salesgrain-test-")) as directory:
+    with temporary_directory() as directory:
         with started(directory):
             pass
         yield directory

@@ -20,8 +20,7 @@ def started(data_dir: Path, *, durable: bool = True) -> Iterator[EmbeddedPostgre
 
 
 def copied(made: Path, data_dir: Path) -> Path:
-    """A copy of the cluster in a data directory that its account can enter."""
-    data_dir.mkdir(exist_ok=True)
-    data_dir.chmod(0o711)
+    """A copy of the cluster in a data directory."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     subprocess.run(["cp", "-a", made / "postgres", data_dir], check=True)
     return data_dir

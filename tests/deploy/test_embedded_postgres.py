@@ -58,7 +58,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def server_processes(data_dir: Path) -> list[int]:
-    return processes_in(data_dir / "postgres" / "cluster", find_account())
+    return processes_in(data_dir / "postgres", find_account())
 
 
 def rows(server: EmbeddedPostgres) -> int:
@@ -112,7 +112,7 @@ async def test_a_killed_server_comes_back_with_its_rows(made_directory: Path) ->
 
 
 async def test_supervising_goes_on_when_a_restart_fails_and_ends_when_stopped(made_directory: Path) -> None:
-    settings = made_directory / "postgres" / "cluster" / "postgresql.auto.conf"
+    settings = made_directory / "postgres" / "postgresql.auto.conf"
     back = asyncio.Event()
     with started(made_directory, durable=False) as server:
 
@@ -186,7 +186,7 @@ def test_a_stale_lock_file_does_not_keep_a_new_server_out(made_directory: Path, 
     """PostgreSQL believes any living pid of its own account, a zombie's too, in either of its two lock files."""
     with started(made_directory, durable=False) as server:
         server.execute("CREATE TABLE deal (id int)")
-        locks = (made_directory / "postgres/cluster/postmaster.pid", server.socket_directory / f"{SOCKET}.lock")
+        locks = (made_directory / "postgres/postmaster.pid", server.socket_directory / f"{SOCKET}.lock")
         left = {lock: lock.read_text().splitlines()[1:] for lock in locks}
     command = ["true"] if stranger == "zombie" else ["sleep", "60"]
     with subprocess.Popen(command, cwd="/", **find_account().identity) as other:

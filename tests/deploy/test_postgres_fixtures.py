@@ -38,7 +38,7 @@ def test_a_killed_run_leaves_neither_server_nor_files() -> None:
     with subprocess.Popen([sys.executable, "-c", RUN], cwd=root, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         directory = Path(run.stdout.readline().strip())
-        assert answers(directory / "postgres" / "socket")
+        assert answers(directory / "postgres")
         run.kill()
     deadline = time.monotonic() + 10
     while directory.exists():
