@@ -32,6 +32,8 @@ def read_amount(text: str, currency: str) -> int:
         raise Unreadable("not_a_number", text) from None
     if not number.is_finite() or "_" in text:
         raise Unreadable("not_a_number", text)
+    if number < 0:
+        raise Unreadable("negative_amount", text)
     try:
         exponent(currency)
     except MoneyError:

@@ -22,7 +22,8 @@ class DealRow(msgspec.Struct, frozen=True, kw_only=True):
     """What a row tells about a deal.
 
     `told` has what needs no look-up; `owner` and `customer` are UNSET where the row says nothing of them, and null
-    where it says that there is none. `course` is empty where the row tells no stage.
+    where it says that there is none. `course` is empty where the row tells no stage; a `partial` one is only what is
+    news, to be merged into what is known.
     """
 
     source: str
@@ -32,6 +33,7 @@ class DealRow(msgspec.Struct, frozen=True, kw_only=True):
     owner: OwnerName | msgspec.UnsetType | None = msgspec.UNSET
     customer: CustomerName | msgspec.UnsetType | None = msgspec.UNSET
     course: tuple[Entry, ...] = ()
+    partial: bool = False
 
     @property
     def undated(self) -> int:

@@ -9,14 +9,15 @@ from services.pipeline.domain.mapping import (
     DealMapping,
     EntryValue,
     MoneyValue,
+    RowMapping,
     StageLogMapping,
     Value,
 )
 from shared.money import MoneyError, exponent
 
-M = TypeVar("M", DealMapping, CustomerMapping, StageLogMapping)
+M = TypeVar("M", bound=RowMapping)
 
-KINDS: Mapping[str, type[DealMapping] | type[CustomerMapping] | type[StageLogMapping]] = {
+KINDS: Mapping[str, type[RowMapping]] = {
     "deals": DealMapping,
     "customers": CustomerMapping,
     "stage_log": StageLogMapping,
@@ -44,7 +45,8 @@ def read_mapping(kind: type[M], raw: object, defaults: Mapping[str, object] | No
     values = {name: reader.read(name, told[name]) for name in known if told.get(name) is not None}
     if reader.problems:
         raise Rejected(reader.problems)
-    return kind(**values)
+    mapping: M = kind(**values)
+    return mapping
 
 
 class _Reader:

@@ -22,15 +22,13 @@ WINDOW_BYTES = 256 * 1024
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A row: its first physical line (1-based), its bytes, and the position and line behind it.
+    """A row: its first physical line (1-based) and its bytes.
 
     `cells` reads it by column or path; `problem` says why it cannot be read.
     """
 
     line: int
     raw: bytes
-    end: int
-    next_line: int
     cells: Cells | None = None
     problem: Problem | None = None
 
@@ -58,8 +56,12 @@ class EncodingProbe:
         return next(iter(self._open), "utf-8")
 
 
-class _Lines:
-    """The physical lines of a window, one by one, with the place of the next; `dry` when one more was asked for."""
+class Lines:
+    """The physical lines of a window of a file, one by one.
+
+    `position` and `line` (1-based) are those of the next line; `dry` tells that one more was asked for than there is.
+    A line without its end counts only in the `final` window.
+    """
 
     def __init__(self, window: bytes, line: int, encoding: Encoding, *, final: bool) -> None:
         self.window = window
@@ -69,7 +71,7 @@ class _Lines:
         self.line = line
         self.dry = False
 
-    def __iter__(self) -> "_Lines":
+    def __iter__(self) -> "Lines":
         return self
 
     def __next__(self) -> str:
@@ -92,23 +94,30 @@ class _Lines:
         self.position, self.line, self.dry = position, line, False
 
 
-def read_header(head: bytes, encoding: Encoding) -> tuple[tuple[str, ...], int, int]:
-    """Return the columns of a CSV file, and the position and line behind its header; raises Rejected."""
-    bom = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
-    lines = _Lines(head[bom:], 1, encoding, final=True)
-    for row in csv.reader(lines):
-        columns = tuple(cell.strip() for cell in row)
-        if any(columns):
-            repeated = sorted({column for column in columns if column and columns.count(column) > 1})
-            if repeated:
-                raise Rejected([Problem("duplicate_column", "/file", name) for name in repeated])
-            return columns, bom + lines.position, lines.line
-    raise Rejected([Problem("empty_file", "/file")])
+def read_header(head: bytes, encoding: Encoding) -> tuple[tuple[str, ...], Lines]:
+    """Return the columns of a CSV file, and its lines standing behind the header; raises Rejected."""
+    lines = Lines(head, 1, encoding, final=True)
+    if head.startswith(codecs.BOM_UTF8):
+        lines.back_to(len(codecs.BOM_UTF8), 1)
+    try:
+        columns = next((tuple(cell.strip() for cell in row) for row in csv.reader(lines) if any(row)), ())
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise Rejected([_unreadable(error)]) from error
+    if not columns:
+        raise Rejected([Problem("empty_file")])
+    repeated = sorted({column for column in columns if column and columns.count(column) > 1})
+    if repeated:
+        raise Rejected([Problem("duplicate_column", None, name) for name in repeated])
+    return columns, lines
 
 
-def read_csv(window: bytes, line: int, columns: Sequence[str], encoding: Encoding, *, final: bool) -> Iterator[Record]:
-    """Yield the rows of a window that starts at physical `line`; the last, incomplete one only when it is `final`."""
-    lines = _Lines(window, line, encoding, final=final)
+def read_rows(lines: Lines, file_format: Format, columns: Sequence[str]) -> Iterator[Record]:
+    """Yield the rows of a window; behind each, `lines` stands where reading can go on. Blank lines are no rows."""
+    return read_csv(lines, columns) if file_format == "csv" else read_ndjson(lines)
+
+
+def read_csv(lines: Lines, columns: Sequence[str]) -> Iterator[Record]:
+    """Yield the rows of a window of a CSV file, after its header; an incomplete last one only when it is final."""
     reader = csv.reader(lines, strict=True)
     while True:
         start, first_line = lines.position, lines.line
@@ -117,21 +126,22 @@ def read_csv(window: bytes, line: int, columns: Sequence[str], encoding: Encodin
         except StopIteration:
             return
         except (csv.Error, UnicodeDecodeError) as error:
-            if lines.dry and not final and start > 0:
+            if lines.dry and not lines.final and start > 0:
+                lines.back_to(start, first_line)
                 return
             # One physical line is given up; the next row is looked for behind it.
             lines.back_to(start, first_line)
             raw = lines.take()
-            yield Record(first_line, raw, lines.position, lines.line, None, _unreadable(error))
+            yield Record(first_line, raw, None, _unreadable(error))
             reader = csv.reader(lines, strict=True)
             continue
         if row:
-            raw = window[start : lines.position]
+            raw = lines.window[start : lines.position]
             if len(row) == len(columns):
-                yield Record(first_line, raw, lines.position, lines.line, dict(zip(columns, row, strict=True)).get)
+                yield Record(first_line, raw, dict(zip(columns, row, strict=True)).get)
             else:
                 problem = Problem("wrong_number_of_cells", None, f"{len(row)} / {len(columns)}")
-                yield Record(first_line, raw, lines.position, lines.line, None, problem)
+                yield Record(first_line, raw, None, problem)
 
 
 def _unreadable(error: csv.Error | UnicodeDecodeError) -> Problem:
@@ -140,9 +150,8 @@ def _unreadable(error: csv.Error | UnicodeDecodeError) -> Problem:
     return Problem("not_a_record", None, str(error))
 
 
-def read_ndjson(window: bytes, line: int, encoding: Encoding, *, final: bool) -> Iterator[Record]:
-    """Yield the objects of a window that starts at physical `line`, one for each line that is not blank."""
-    lines = _Lines(window, line, encoding, final=final)
+def read_ndjson(lines: Lines) -> Iterator[Record]:
+    """Yield the objects of a window of an NDJSON file."""
     while True:
         first_line = lines.line
         try:
@@ -151,8 +160,8 @@ def read_ndjson(window: bytes, line: int, encoding: Encoding, *, final: bool) ->
             return
         if not raw.strip():
             continue
-        found = read_object(raw.decode(encoding, "replace").removeprefix("\ufeff"))
+        found = read_object(raw.decode(lines.encoding, "replace").removeprefix("\ufeff"))
         if found is None:
-            yield Record(first_line, raw, lines.position, lines.line, None, Problem("not_an_object"))
+            yield Record(first_line, raw, None, Problem("not_an_object"))
         else:
-            yield Record(first_line, raw, lines.position, lines.line, object_cells(found))
+            yield Record(first_line, raw, object_cells(found))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from services.pipeline.domain.course import Entry
-from shared.events.pipeline import Stage
+from shared.events.pipeline import Stage, StageEntry
 
 Places = Mapping[str, Stage]
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -41,7 +41,7 @@ def course_of_row(told: Sequence[ToldEntry], current: str | None, places: Places
         if not entry.certain and entry.at is None and _was_entered(places[entry.stage], here, reach)
     ]
     known = [entry for entry in known if entry.at is not None or entry.stage not in dated]
-    course = _by_date(known, places)
+    course = in_order(known, places)
     if course and course[-1].stage != here:
         course = sorted(course, key=lambda entry: places[entry.stage].order)
     if not course or course[-1].stage != here:
@@ -73,7 +73,7 @@ def _was_entered(stage: Stage, here: str, reach: int) -> bool:
     return stage.code == here if stage.kind != "open" else stage.order <= reach
 
 
-def _by_date(known: Sequence[Entry], places: Places) -> list[Entry]:
+def in_order(known: Sequence[Entry], places: Places) -> list[Entry]:
     """Return entries by date, then place; one without a date stands before the first dated one of a later stage."""
     dated = [entry for entry in known if entry.at is not None]
     course = sorted(dated, key=lambda entry: (entry.at or _BEFORE_ALL, places[entry.stage].order))
@@ -83,3 +83,28 @@ def _by_date(known: Sequence[Entry], places: Places) -> list[Entry]:
         behind = (index for index, other in enumerate(course) if places[other.stage].order > order)
         course.insert(next(behind, len(course)), entry)
     return course
+
+
+def merge_entries(recorded: Sequence[StageEntry], told: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return the recorded course with the told entries at their dates: a late one never moves a deal back.
+
+    To be told the stage in which a deal was at that time anyway adds nothing; a stage that is known to be entered later
+    is then entered earlier. An entry without a date is what the deal does now.
+    """
+    course = [Entry(entry.stage.code, entry.at) for entry in recorded]
+    for entry in told:
+        index = _index_at(course, entry.at)
+        if index and course[index - 1].stage == entry.stage:
+            continue
+        if index < len(course) and course[index].stage == entry.stage:
+            course[index] = entry
+        else:
+            course.insert(index, entry)
+    return tuple(course)
+
+
+def _index_at(course: Sequence[Entry], at: datetime | None) -> int:
+    index = len(course)
+    while at is not None and index and (course[index - 1].at or _BEFORE_ALL) > at:
+        index -= 1
+    return index

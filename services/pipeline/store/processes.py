@@ -49,6 +49,11 @@ class ProcessCache:
         version = await tx.scalar(select(process.c.version).where(process.c.code == code))
         return None if version is None else (await self.load(tx, [(code, version)])).get((code, version))
 
+    async def all_newest(self, tx: AsyncConnection) -> Mapping[str, Process]:
+        """Return the newest version of every code."""
+        keys = [(row.code, row.version) for row in await tx.execute(select(process).where(process.c.version > 0))]
+        return {code: found for (code, _), found in (await self.load(tx, keys)).items()}
+
 
 async def find_process(tx: AsyncConnection, code: str, version: int | None = None) -> Published | None:
     """Return a version of a process, the newest by default."""

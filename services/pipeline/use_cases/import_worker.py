@@ -1,0 +1,107 @@
+"""The worker of imports: takes them batch by batch, each batch in one transaction together with how far it has come.
+
+A kill between two batches loses nothing and repeats nothing: the next worker goes on behind the last commit.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.pipeline.store.imports import ImportJob, forget_rows, lock_import, next_running, save_import
+from services.pipeline.use_cases.context import Context
+from services.pipeline.use_cases.import_batch import take_batch
+from services.pipeline.use_cases.import_stage_log import record_stage_log
+from shared.db.engine import Signal
+from shared.db.errors import is_infrastructure
+from shared.tracing import Cause, caused_by
+
+_log = structlog.get_logger(__name__)
+
+BATCH_ROWS = 500
+# Between two batches live moves go first.
+PAUSE_SECONDS = 0.005
+LOOK_EVERY_SECONDS = 2.0
+
+
+class ImportWorker:
+    """Works on the oldest import that is not finished; one replica at a time (an exclusive loop)."""
+
+    def __init__(self, context: Context, received: Signal) -> None:
+        self._context = context
+        self._received = received
+
+    async def run(self) -> None:
+        """Work until cancelled; faults of the surroundings end it, and the runtime starts it again."""
+        while True:
+            if await self.step():
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                await self._received.wait(LOOK_EVERY_SECONDS)
+
+    async def step(self) -> bool:
+        """Take one batch of the oldest import; False when there is none."""
+        async with self._context.database.transaction() as tx:
+            import_id = await next_running(tx)
+        if import_id is None:
+            return False
+        try:
+            await self._take(import_id, BATCH_ROWS)
+        except Exception as error:  # one bad row must not stop its file
+            if is_infrastructure(error):
+                raise
+            _log.warning("import_batch_failed", import_id=str(import_id), error=repr(error))
+            await self._take_one_by_one(import_id)
+        return True
+
+    async def _take_one_by_one(self, import_id: UUID) -> None:
+        """Find the row that the database does not take, and tell it as an error."""
+        for _ in range(BATCH_ROWS):
+            error = await self._failure_of(self._take(import_id, 1))
+            if error and (worse := await self._failure_of(self._take(import_id, 1, refused=type(error).__name__))):
+                await self._give_up(import_id, worse)
+
+    async def _failure_of(self, taking: Awaitable[None]) -> Exception | None:
+        try:
+            await taking
+        except Exception as error:  # one bad row must not stop its file
+            if is_infrastructure(error):
+                raise
+            _log.warning("import_row_refused", error=repr(error))
+            return error
+        return None
+
+    async def _give_up(self, import_id: UUID, error: Exception) -> None:
+        async with self._context.database.transaction() as tx:
+            job = await lock_import(tx, import_id)
+            if job is not None and job.status == "running":
+                ended = msgspec.structs.replace(
+                    job, status="failed", failure=type(error).__name__, completed_at=self._context.clock()
+                )
+                await save_import(tx, ended)
+
+    async def _take(self, import_id: UUID, limit: int, *, refused: str | None = None) -> None:
+        async with self._context.database.transaction() as tx:
+            job = await lock_import(tx, import_id)
+            if job is None or job.status != "running":
+                return
+            with caused_by(Cause(job.correlation_id, None, job.traceparent)):
+                after = await self._next(tx, job, limit, refused)
+            if after.status != "running":
+                await forget_rows(tx, job.id)
+            await save_import(tx, after)
+
+    async def _next(self, tx: AsyncConnection, job: ImportJob, limit: int, refused: str | None) -> ImportJob:
+        if job.position < job.size:
+            after = await take_batch(tx, self._context, job, limit, refused=refused)
+            if after.position < job.size or job.kind == "stage_log":
+                return after
+        elif job.kind == "stage_log" and (grouped := await record_stage_log(tx, self._context, job, limit)):
+            return grouped
+        else:
+            after = job
+        _log.info("import_completed", import_id=str(job.id), **msgspec.structs.asdict(after.tally))
+        return msgspec.structs.replace(after, status="completed", completed_at=self._context.clock())
