@@ -18,6 +18,9 @@ def made_once() -> Iterator[Path]:
 
 
 @pytest.fixture
-def made_directory(made_once: Path, data_directory: Path) -> Path:
-    """A data directory whose cluster is made already: initdb is most of a first start's second."""
-    return copied(made_once, data_directory)
+def made_directory(made_once: Path, data_directory: Path, request: pytest.FixtureRequest) -> Path:
+    """A data directory whose cluster is made already: initdb is most of a first start's second.
+
+    As root, PostgreSQL's account can enter neither it nor the folder above; a parameter is its path below that folder.
+    """
+    return copied(made_once, data_directory / getattr(request, "param", "data"))

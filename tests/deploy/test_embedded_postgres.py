@@ -25,6 +25,9 @@ from tests.deploy.embedded_server import started
 
 REPOSITORY = Path(__file__).parents[2]
 OWNER = Path(__file__).with_name("postgres_owner.py")
+# The socket is in the cluster, or in a temporary folder.
+SHORT, DEEP = "data", f"深/{'deep' * 30}"
+IN_BOTH_LAYOUTS = pytest.mark.parametrize("made_directory", [SHORT, DEEP], indirect=True, ids=["short", "deep"])
 
 
 @contextmanager
@@ -89,6 +92,7 @@ def test_missing_databases_are_created_once(made_directory: Path) -> None:
         assert server.execute("SELECT 1", database="goal's own") == "1"
 
 
+@IN_BOTH_LAYOUTS
 async def test_a_killed_server_comes_back_with_its_rows(made_directory: Path) -> None:
     comebacks = asyncio.Queue[int | None]()
     with started(made_directory) as server:
@@ -133,7 +137,7 @@ async def test_supervising_goes_on_when_a_restart_fails_and_ends_when_stopped(ma
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["main", "thread"])
+@pytest.mark.parametrize(("made_directory", "way"), [(SHORT, "main"), (DEEP, "thread")], indirect=["made_directory"])
 def test_the_server_goes_with_a_killed_owner_and_the_next_start_has_every_row(made_directory: Path, way: str) -> None:
     """From the main thread the kernel alone must do it (the watchdog is dead), from another the watchdog alone."""
     with owner(made_directory, way) as child:
@@ -168,6 +172,7 @@ def kill_watchdog(owner_pid: int, *, server: int) -> None:
 
 
 @pytest.mark.slow
+@IN_BOTH_LAYOUTS
 def test_a_second_process_is_refused_and_finds_the_first_ones_server(made_directory: Path) -> None:
     assert running_url(made_directory, "kpi") is None
     with owner(made_directory, "main") as child:

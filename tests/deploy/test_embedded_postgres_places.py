@@ -52,15 +52,13 @@ async def test_any_path_below_a_closed_folder_will_do(made_once: Path, data_dire
     assert place.exists() == (data_directory in place.parents)
 
 
-def test_a_data_directory_that_exists_stays_as_it_is(data_directory: Path) -> None:
-    given = data_directory / "given"
-    given.mkdir(mode=0o700)
-    with started(given, durable=False):
+def test_a_data_directory_that_exists_stays_as_it_is(made_directory: Path) -> None:
+    with started(made_directory, durable=False):
         pass
-    for directory in (data_directory, given):
+    for directory in (made_directory.parent, made_directory):
         about = directory.stat()
         assert (about.st_uid, about.st_mode & 0o777) == (os.geteuid(), 0o700)
-    assert (given / "postgres").stat().st_uid == find_account().uid
+    assert (made_directory / "postgres").stat().st_uid == find_account().uid
 
 
 def test_a_path_that_cannot_be_made_is_refused_with_the_fix(data_directory: Path) -> None:
