@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import msgspec
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -45,6 +46,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
+            json_serializer=_to_json,
+            json_deserializer=msgspec.json.decode,
             connect_args={
                 "timeout": 10,
                 "server_settings": {
@@ -96,6 +99,10 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _to_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def mark_outbox_written(tx: AsyncConnection) -> None:
