@@ -98,6 +98,14 @@ async def add_chunk(tx: AsyncConnection, import_id: UUID, ordinal: int, content:
     await tx.execute(insert(import_chunk).values(import_id=import_id, ordinal=ordinal, content=content))
 
 
+async def plan_anew(tx: AsyncConnection) -> None:
+    """Let every statement of `tx` be planned for the tables as they are now.
+
+    A plan made (and kept by the connection) when the tables were empty reads all of them, however large they grow.
+    """
+    await tx.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+
+
 async def next_running(tx: AsyncConnection) -> UUID | None:
     """Return the oldest import that is not finished."""
     running = select(import_job.c.id).where(import_job.c.status == "running")

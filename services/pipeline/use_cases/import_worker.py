@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.pipeline.store.imports import ImportJob, forget_rows, lock_import, next_running, save_import
+from services.pipeline.store.imports import ImportJob, forget_rows, lock_import, next_running, plan_anew, save_import
 from services.pipeline.use_cases.context import Context
 from services.pipeline.use_cases.import_batch import take_batch
 from services.pipeline.use_cases.import_stage_log import record_stage_log
@@ -85,6 +85,7 @@ class ImportWorker:
 
     async def _take(self, import_id: UUID, limit: int, *, refused: str | None = None) -> None:
         async with self._context.database.transaction() as tx:
+            await plan_anew(tx)
             job = await lock_import(tx, import_id)
             if job is None or job.status != "running":
                 return

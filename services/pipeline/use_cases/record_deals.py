@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from uuid import UUID
 
 import msgspec
@@ -61,18 +62,54 @@ async def record_deals(
     """
     known = await _load(tx, context, rows, recorder)
     outcomes: list[Outcome] = []
-    for start in range(0, len(rows), SLICE_ROWS):
-        part = rows[start : start + SLICE_ROWS]
-        decided = [_decide(context, known, row, recorder.actor) for row in part]
-        changes = {
-            key_of(row): change for row, change in zip(part, decided, strict=True) if isinstance(change, DealChange)
-        }
-        if not recorder.dry_run:
-            causes = [recorder.causes.get(key) or current_cause() for key in changes]
-            await write_changes(tx, list(changes.values()), causes)
-        outcomes += [_outcome(known, row, change) for row, change in zip(part, decided, strict=True)]
-        await asyncio.sleep(0)
+    async with _Writing(tx, recorder) as writing:
+        for start in range(0, len(rows), SLICE_ROWS):
+            part = rows[start : start + SLICE_ROWS]
+            decided = [_decide(context, known, row, recorder.actor) for row in part]
+            outcomes += [_outcome(known, row, change) for row, change in zip(part, decided, strict=True)]
+            await writing.write(
+                {
+                    key_of(row): change
+                    for row, change in zip(part, decided, strict=True)
+                    if isinstance(change, DealChange)
+                }
+            )
     return outcomes
+
+
+class _Writing:
+    """Writes slice by slice: while the database writes one, the next is decided. A dry run writes nothing."""
+
+    def __init__(self, tx: AsyncConnection, recorder: Recorder) -> None:
+        self._tx = tx
+        self._recorder = recorder
+        self._slice: asyncio.Task[None] | None = None
+
+    async def write(self, changes: Mapping[RowKey, DealChange]) -> None:
+        """Begin to write, as soon as the slice before is written."""
+        await self._finish()
+        if changes and not self._recorder.dry_run:
+            causes = [self._recorder.causes.get(key) or current_cause() for key in changes]
+            self._slice = asyncio.create_task(write_changes(self._tx, list(changes.values()), causes))
+        await asyncio.sleep(0)
+
+    async def _finish(self) -> None:
+        writing, self._slice = self._slice, None
+        if writing:
+            await writing
+
+    async def __aenter__(self) -> "_Writing":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self._finish()
+        elif self._slice:
+            # The connection must be free before the transaction is rolled back.
+            self._slice.cancel()
+            await asyncio.wait([self._slice])
 
 
 async def _load(tx: AsyncConnection, context: Context, rows: Sequence[DealRow], recorder: Recorder) -> _Known:
