@@ -3,11 +3,11 @@
 import random
 
 FIRST_SECONDS = 0.1
-LONGEST_SECONDS = 30.0
+LONGEST_SECONDS = 10.0
 
 
 class Backoff:
-    """Waits that double from 0.1 s up to 30 s, each drawn evenly from (0, limit]."""
+    """Waits that double from 0.1 s up to 10 s, each drawn evenly below that."""
 
     def __init__(self, longest: float = LONGEST_SECONDS) -> None:
         self._longest = longest

@@ -16,9 +16,9 @@ from shared.bus.isolation import apply_batch
 from shared.bus.offsets import BatchFence, Fence, Fenced, take_over
 from shared.bus.ownership import Ownership
 from shared.bus.protocol import Bus, BusReader, OffsetOutOfRange, Record, TopicPartition
-from shared.bus.resync import is_stale, resync
+from shared.bus.resync import find_stale, resync
 from shared.bus.streams import parked_streams
-from shared.bus.subscription import OwnerExport, Subscription
+from shared.bus.subscription import ExportUnavailable, OwnerExport, Subscription
 from shared.db.engine import Database
 from shared.db.errors import is_infrastructure
 from shared.db.faultpoints import faultpoint
@@ -57,6 +57,7 @@ class Consumer:
         self._epochs: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._look_after_at = 0.0
+        self._resync_at = 0.0
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -81,6 +82,7 @@ class Consumer:
         """
         try:
             await self._keep_ownership()
+            await self._resync()
             records = await self._poll(timeout)
             if records:
                 await self._consume(records)
@@ -98,19 +100,23 @@ class Consumer:
             return await self._reader.poll(LARGEST_BATCH, timeout)
         except OffsetOutOfRange as gone:
             log.warning("offset_out_of_range", group=self._group, error=str(gone))
-            await self._resync([gone.at])
+            self._positions.pop(gone.at, None)
+            self._resync_at = 0.0
             await self._reader.assign(self._positions)
             return []
 
     async def _consume(self, records: Sequence[Record]) -> None:
         faultpoint("consumer.fetched")
         # Captured with the fetch: a partition lost and taken again in between has another epoch.
-        fence = BatchFence(self._group, {at: self._epochs[at] for at in {record.at for record in records}})
+        fence = self._fence({record.at for record in records})
         outcome = await apply_batch(self._database, self._intake, await arrive_all(records), fence)
         self._positions.update(fence.next_offsets)
         for at in fence.holes:
             self._reader.seek(at, self._positions[at])
         self._tell(outcome)
+
+    def _fence(self, parts: Collection[TopicPartition]) -> BatchFence:
+        return BatchFence(self._group, {at: self._epochs[at] for at in parts})
 
     def _tell(self, outcome: Outcome) -> None:
         if outcome.applied and self._subscription.committed is not None:
@@ -122,11 +128,14 @@ class Consumer:
 
     async def _keep_ownership(self) -> None:
         owned = {self._parts[name] for name in await self._ownership.refresh()}
-        if owned == self._positions.keys():
+        if owned == self._epochs.keys():
             return
-        for at in self._positions.keys() - owned:
-            del self._positions[at], self._epochs[at]
-        await self._take_over(owned - self._positions.keys())
+        for at in self._epochs.keys() - owned:
+            del self._epochs[at]
+            self._positions.pop(at, None)
+        # Before anything that may fail: what is not owned any more must not be read any more.
+        await self._reader.assign(self._positions)
+        await self._take_over(owned - self._epochs.keys())
         await self._reader.assign(self._positions)
         log.info("partitions_owned", group=self._group, partitions=len(owned))
 
@@ -137,20 +146,30 @@ class Consumer:
         async with self._database.transaction() as tx:
             claims = await take_over(tx, self._group, self._bus.id, lows)
         faultpoint("consumer.taken_over")
-        epochs = {at: claim.epoch for at, claim in claims.items()}
-        stale = await is_stale(self._bus, claims)
-        self._epochs.update(epochs)
-        await self._resync(stale)
+        stale = await find_stale(self._bus, claims)
+        self._epochs.update({at: claim.epoch for at, claim in claims.items()})
         self._positions.update({at: claim.next_off for at, claim in claims.items() if at not in stale})
+        self._resync_at = 0.0
 
-    async def _resync(self, parts: Collection[TopicPartition]) -> None:
-        for topic in sorted({at.topic for at in parts}):
-            mine = {at: self._epochs[at] for at in parts if at.topic == topic}
+    async def _resync(self) -> None:
+        """Begin anew from the owners' exports where a partition has no position in this log.
+
+        The other partitions go on, also while an owner cannot be reached.
+        """
+        lost = self._epochs.keys() - self._positions.keys()
+        if not lost or time.monotonic() < self._resync_at:
+            return
+        for topic in sorted({at.topic for at in lost}):
+            mine = {at: self._epochs[at] for at in lost if at.topic == topic}
             log.warning("resync", group=self._group, topic=topic, partitions=len(mine))
-            positions = await resync(self._database, self._bus, self._intake, self._pages(topic), mine)
-            self._positions.update(positions)
-            if self._subscription.committed is not None:
-                self._subscription.committed.set()
+            try:
+                self._positions.update(await resync(self._database, self._bus, self._intake, self._pages(topic), mine))
+            except ExportUnavailable as error:
+                log.warning("resync_postponed", group=self._group, topic=topic, error=str(error))
+                self._resync_at = time.monotonic() + LOOK_AFTER_SECONDS
+        await self._reader.assign(self._positions)
+        if self._subscription.committed is not None:
+            self._subscription.committed.set()
 
     async def _pages(self, topic: str) -> AsyncIterator[Sequence[Message]]:
         async for page in self._export.pages(topic):

@@ -4,16 +4,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from shared.bus.subscription import OwnerExport
+from shared.bus.subscription import ExportUnavailable, OwnerExport
 from shared.events.catalogue import TOPICS
 from shared.events.codec import Message
 from shared.http_client import HttpClient, HttpFailure
 
 PAGE_LIMIT = 200
-
-
-class ExportUnavailable(ConnectionError):  # noqa: N818 - the name of the fact
-    """The owner did not answer, or not with an export: to be asked again later."""
 
 
 class _Item(msgspec.Struct):

@@ -10,7 +10,7 @@ from shared.bus.offsets import Fence
 from shared.bus.partitioner import partition_of
 from shared.bus.protocol import Bus, TopicPartition
 from shared.bus.streams import WaitingStream, load_waiting, waiting_streams
-from shared.bus.subscription import OwnerExport
+from shared.bus.subscription import ExportUnavailable, OwnerExport
 from shared.db.engine import Database
 from shared.logging import get_logger
 
@@ -30,14 +30,22 @@ class Healer:
         self._bus = bus
 
     async def heal(self, epochs: Mapping[TopicPartition, int], patience: timedelta = PATIENCE) -> Outcome:
-        """Close gaps older than `patience` in the partitions of `epochs`; raises as `apply_batch`, or OSError."""
+        """Close gaps older than `patience` in the partitions of `epochs`; raises as `apply_batch` does.
+
+        An owner who cannot be asked now is asked in the next round.
+        """
         outcome = Outcome()
         async with self._database.transaction() as tx:
             waiting = await waiting_streams(tx, self._intake.group, patience, STREAMS_AT_ONCE)
         for one in waiting:
             at = TopicPartition(one.topic, partition_of(one.key, self._bus.partitions(one.topic)))
-            if at in epochs:
+            if at not in epochs:
+                continue
+            try:
                 outcome.add(await self._heal_stream(one, Fence(self._intake.group, {at: epochs[at]})))
+            except ExportUnavailable as error:
+                log.warning("gap_not_healed", group=self._intake.group, stream=one.stream, error=str(error))
+                break
         return outcome
 
     async def _heal_stream(self, waiting: WaitingStream, fence: Fence) -> Outcome:

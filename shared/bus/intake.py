@@ -121,6 +121,8 @@ class Sorting:
 class Intake:
     """The consuming end of one subscription."""
 
+    sorting = Sorting
+
     def __init__(self, subscription: Subscription) -> None:
         self.group = subscription.group
         self.guard: StreamGuard = subscription.guard or StreamPositions(subscription.group)
@@ -131,7 +133,7 @@ class Intake:
         streams = sorted({arrival.stream for arrival in arrivals if arrival.stream is not None})
         versions = await self.guard.lock(tx, streams) if streams else {}
         waiting = await load_waiting(tx, self.group, streams) if streams else Waiting({}, {})
-        sorting = Sorting(versions, waiting, drain=drain)
+        sorting = self.sorting(versions, waiting, drain=drain)
         for arrival in arrivals:
             sorting.add(arrival)
         await self._hand_over(tx, sorting)

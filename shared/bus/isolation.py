@@ -104,6 +104,7 @@ def _measure(group: str, outcome: Outcome) -> None:
     if duplicates := outcome.count("duplicate"):
         INBOX_DUPLICATES.labels(group).inc(duplicates)
     now = utc_now()
+    delays = {name: END_TO_END.labels(group, name) for name, result in outcome.results if result == "applied"}
     for delivery in outcome.applied:
         delay = (now - delivery.event.recorded_at).total_seconds()
-        END_TO_END.labels(group, delivery.envelope.type).observe(max(0.0, delay))
+        delays[delivery.envelope.type].observe(max(0.0, delay))

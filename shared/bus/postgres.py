@@ -18,7 +18,6 @@ from shared.bus.postgres_reader import PostgresReader
 from shared.bus.postgres_tables import metadata
 from shared.bus.protocol import TopicPartition
 from shared.db.engine import Database
-from shared.db.faultpoints import faultpoint
 from shared.events.catalogue import TOPICS, Topic
 from shared.events.codec import Message
 
@@ -106,8 +105,6 @@ class PostgresBus:
             by_partition[TopicPartition(message.topic, part)].append(message)
         async with self._database.transaction() as tx:
             await _append(tx, by_partition)
-            faultpoint("bus.append")
-        faultpoint("bus.appended")
         self._wake({at.topic for at in by_partition})
 
     def _wake(self, topics: Collection[str]) -> None:

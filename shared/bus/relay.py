@@ -28,7 +28,6 @@ BUSY_POLL_SECONDS = 0.05
 IDLE_POLL_SECONDS = 0.2
 BUSY_FOR_SECONDS = 1.0
 MEASURE_SECONDS = 5.0
-LONGEST_BACKOFF = 10.0
 LARGEST_COUNT = 100_000
 
 _READ = text("SELECT id, topic, key, headers::text AS headers, value FROM outbox ORDER BY id LIMIT :limit")
@@ -55,7 +54,7 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled; failures are tried again for ever, later and later."""
-        backoff = Backoff(LONGEST_BACKOFF)
+        backoff = Backoff()
         try:
             while True:
                 try:

@@ -13,7 +13,7 @@ from shared.db.faultpoints import faultpoint
 from shared.events.codec import Message
 
 
-async def is_stale(bus: Bus, claims: Mapping[TopicPartition, Claim]) -> set[TopicPartition]:
+async def find_stale(bus: Bus, claims: Mapping[TopicPartition, Claim]) -> set[TopicPartition]:
     """Return the partitions whose stored place says nothing about this log."""
     lows, ends = await bus.low_offsets(claims.keys()), await bus.end_offsets(claims.keys())
     return {at for at, claim in claims.items() if claim.bus_id != bus.id or not lows[at] <= claim.next_off <= ends[at]}

@@ -62,10 +62,13 @@ _UNPARK = text(
 )
 _WAITING = text(
     """
-    SELECT stream, min(topic) AS topic, min(key) AS key FROM parked_message
-    WHERE grp = :grp GROUP BY stream
+    SELECT stream, min(topic) AS topic, min(key) AS key FROM parked_message AS p
+    WHERE grp = :grp AND NOT EXISTS (
+        SELECT FROM dead_letter AS d WHERE d.grp = p.grp AND d.stream = p.stream AND d.replayed_at IS NULL
+    )
+    GROUP BY stream
     HAVING min(parked_at) <= clock_timestamp() - make_interval(secs => :age_seconds)
-    ORDER BY min(parked_at) LIMIT :limit
+    ORDER BY random() LIMIT :limit
     """
 )
 _PARKED_STREAMS = text(
@@ -73,7 +76,8 @@ _PARKED_STREAMS = text(
     SELECT count(*) FROM (
         SELECT stream FROM parked_message WHERE grp = :grp
         UNION
-        SELECT stream FROM dead_letter WHERE grp = :grp AND replayed_at IS NULL AND topic = ANY(:dense)
+        SELECT stream FROM dead_letter
+        WHERE grp = :grp AND replayed_at IS NULL AND stream IS NOT NULL AND topic = ANY(:dense)
     ) AS waiting
     """
 )
@@ -156,7 +160,10 @@ async def unpark(tx: AsyncConnection, group: str, versions: Mapping[str, int]) -
 
 
 async def waiting_streams(tx: AsyncConnection, group: str, age: timedelta, limit: int) -> list[WaitingStream]:
-    """Return the streams with events parked for longer than `age`, the longest first."""
+    """Return up to `limit` streams with events parked for longer than `age`, leaving out those behind a dead letter.
+
+    They are drawn by chance: hopeless ones must not keep the others from being healed.
+    """
     rows = await tx.execute(_WAITING, {"grp": group, "age_seconds": age.total_seconds(), "limit": limit})
     return [WaitingStream(row.stream, row.topic, row.key) for row in rows]
 

@@ -40,8 +40,12 @@ class StreamGuard(Protocol):
         ...
 
 
+class ExportUnavailable(ConnectionError):  # noqa: N818 - the name of the fact
+    """The owner did not answer, or not with an export: to be asked again later."""
+
+
 class OwnerExport(Protocol):
-    """The truth behind a topic, read from the service that owns it."""
+    """The truth behind a topic, read from the service that owns it; both methods raise ExportUnavailable."""
 
     def pages(self, topic: str) -> AsyncIterator[Sequence[Message]]:
         """Yield everything the owner has, paged by stream, each page with complete streams."""

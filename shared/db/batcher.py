@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from shared.db.errors import is_outcome_unknown
+
 C = TypeVar("C")
 R = TypeVar("R")
 
@@ -31,7 +33,8 @@ class WriteBatcher(Generic[C, R]):
     """Hands whatever waits (1..64 commands) to `apply`, never two batches with the same key in flight.
 
     `apply` returns one result or exception for each command, in order. When it raises, the commands of that batch are
-    applied one by one, so that one bad command cannot fail its neighbours. A cancelled caller never cancels its batch.
+    applied one by one, so that one bad command cannot fail its neighbours; but not when nobody knows whether the batch
+    was committed: then all its callers are told so. A cancelled caller never cancels its batch.
     """
 
     def __init__(
@@ -89,17 +92,19 @@ class WriteBatcher(Generic[C, R]):
             await self._settle(batch)
         finally:
             self._busy.difference_update(waiting.key for waiting in batch)
+            # Only when the process ends in the middle are there callers left without an answer.
+            for waiting in batch:
+                waiting.result.cancel()
 
     async def _settle(self, batch: list[_Waiting[C, R]]) -> None:
         try:
             results = await self._apply([waiting.command for waiting in batch])
-        except Exception as error:  # noqa: BLE001 - every exception belongs to the callers, one each
-            if len(batch) == 1:
-                _resolve(batch[0].result, error)
+        except Exception as error:  # noqa: BLE001 - every exception belongs to the callers
+            if len(batch) > 1 and not is_outcome_unknown(error):
+                for waiting in batch:
+                    await self._settle([waiting])
                 return
-            for waiting in batch:
-                await self._settle([waiting])
-            return
+            results = [error] * len(batch)
         for waiting, result in zip(batch, results, strict=True):
             _resolve(waiting.result, result)
 
@@ -118,7 +123,7 @@ class WriteBatcher(Generic[C, R]):
 
 
 def _resolve(future: "asyncio.Future[R]", result: R | Exception) -> None:
-    if future.cancelled():
+    if future.done():
         return
     if isinstance(result, Exception):
         future.set_exception(result)

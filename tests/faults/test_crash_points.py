@@ -1,0 +1,56 @@
+"""Die at every named place around commit, send and acknowledgement, the first, second and last time it is come to."""
+
+from typing import NoReturn
+
+import pytest
+
+from shared.db.faultpoints import armed, counted, crash
+from tests.faults.scenario import play
+from tests.faults.toy import World
+
+# How often one undisturbed course comes to each place.
+POINTS = {
+    "pipeline.commit": 30,
+    "pipeline.committed": 30,
+    "relay.read": 10,
+    "bus.commit": 10,
+    "bus.committed": 10,
+    "relay.sent": 10,
+    "relay.deleted": 10,
+    "consumer.taken_over": 1,
+    "consumer.fetched": 6,
+    "consumer.applied": 6,
+    "consumer.commit": 6,
+    "consumer.committed": 6,
+}
+STRIKES = [(point, hit) for point, times in POINTS.items() for hit in sorted({1, 2, times}) if hit <= times]
+COMMITS = ["pipeline", "bus", "kpi"]
+
+
+async def test_every_place_is_struck(world: World) -> None:
+    with counted() as reached:
+        assert await play(world) == 0
+    assert await world.broken() == set()
+    # The consumer's own places stand for those of its database, which its upkeep comes to as well.
+    assert {name: times for name, times in reached.items() if not name.startswith("kpi.")} == POINTS
+
+
+@pytest.mark.parametrize(("point", "hit"), STRIKES)
+async def test_death_loses_and_doubles_nothing(world: World, point: str, hit: int) -> None:
+    with armed(point, hit, crash):
+        assert await play(world) == 1
+    assert await world.broken() == set()
+
+
+def reset_connection() -> NoReturn:
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize("hit", [1, 2, 3, 6])
+@pytest.mark.parametrize("place", ["commit", "committed"])
+@pytest.mark.parametrize("database", COMMITS)
+async def test_the_connection_breaks_around_a_commit(world: World, database: str, place: str, hit: int) -> None:
+    """Nobody knows then whether it was committed (F11); asking again must be safe in both cases."""
+    with armed(f"{database}.{place}", hit, reset_connection):
+        assert await play(world) == 1
+    assert await world.broken() == set()
