@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
+from typing import Any
 from uuid import UUID
 
 from services.goals.domain.allocation import Bound, Claim, InfeasibleBounds, allocate, at_bound
-from services.goals.domain.numbers import from_units, ratio, to_units
+from services.goals.domain.numbers import from_units, ratio, text_of, to_units
 from services.goals.domain.weights import Weight
+
+_FACTOR_PLACES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,22 @@ class Quota:
     lo: Decimal
     hi: Decimal
     at_bound: Bound | None
+
+    def explanation(self) -> dict[str, Any]:
+        """Return what the quota is made of, decimals as texts: the three factors multiply to the weight."""
+        who, weight = self.participant, self.participant.weight
+        return {
+            "share": None if self.share is None else text_of(self.share),
+            "weight": text_of(Decimal(weight.product).scaleb(-3 * _FACTOR_PLACES).normalize()),
+            "ability": {"value": who.ability_bp // 100, "factor": _factor(weight.ability_bp)},
+            "experience": {"months": who.experience_months, "factor": _factor(weight.experience_bp)},
+            "availability": {
+                "value": _factor(who.availability_bp),
+                "presence": _factor(weight.presence_bp),
+                "factor": _factor(weight.availability_bp),
+            },
+            "bounds": {"lo": text_of(self.lo), "hi": text_of(self.hi), "at_bound": self.at_bound},
+        }
 
 
 class NoCapacity(ValueError):  # noqa: N818 - the name of the fact
@@ -81,6 +100,10 @@ def plan(target: Decimal, places: int, participants: Sequence[Participant], boun
         )
         for participant, claim, mine in zip(participants, claims, units, strict=True)
     ]
+
+
+def _factor(basis_points: int) -> str:
+    return text_of(Decimal(basis_points).scaleb(-_FACTOR_PLACES))
 
 
 def _claims(total: int, participants: Sequence[Participant], bounds: Bounds) -> list[Claim]:

@@ -1,17 +1,19 @@
 """A goal is shared out to people: previewed, or put in force with everything that it then depends on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.goals.domain.allocation import Bound
 from services.goals.domain.goal import Goal
 from services.goals.domain.membership import days_within
+from services.goals.domain.numbers import text_of
 from services.goals.domain.people import Person, next_version
-from services.goals.domain.plan import Bounds, Participant, Quota, plan
+from services.goals.domain.plan import Bounds, BoundsDoNotHold, NoCapacity, Participant, Quota, plan
 from services.goals.domain.refusal import Fault, Impossible, Invalid
 from services.goals.domain.rollup import subtree
 from services.goals.domain.standing import GOAL_HOLDER, Standing, Yardstick, standing_of
@@ -27,6 +29,20 @@ METHOD = "ability_and_experience"
 _NOT_ADDITIVE: Text = {
     "zh": "该指标的各人数值不能相加为总数，无法分配",
     "en": "people's values of this KPI do not sum to a whole, so it cannot be shared out",
+}
+_NO_CAPACITY: Text = {
+    "zh": "目标范围内没有可分配的在岗销售",
+    "en": "nobody who sells and is available is in the goal's scope",
+}
+_INFEASIBLE: Mapping[Bound, Text] = {
+    "min": {
+        "zh": "下限之和超过目标，超出量见 gap，请降低 bounds.min",
+        "en": "the minima exceed the target by `gap`: lower bounds.min",
+    },
+    "max": {
+        "zh": "上限之和低于目标，缺口见 gap，请提高 bounds.max",
+        "en": "the maxima fall short of the target by `gap`: raise bounds.max",
+    },
 }
 _UNKNOWN_PERSON: Text = {"zh": "没有这个人，或不在目标范围内", "en": "there is no such seller in the goal's scope"}
 
@@ -50,13 +66,10 @@ class Plan:
     parents: Mapping[UUID, UUID | None]
 
 
-Explain = Callable[[Quota], Mapping[str, Any]]
-
-
 async def share_out(tx: AsyncConnection, goal: Goal, order: Order, calendar: BusinessCalendar) -> Plan:
     """Return the plan that `order` makes of `goal`, writing nothing.
 
-    Raises Invalid, Impossible (`not_additive`), NoCapacity and BoundsDoNotHold.
+    Raises Invalid and Impossible (`not_additive`, `no_capacity`, `infeasible_bounds`).
     """
     if not goal.kpi.additive:
         raise Impossible("not_additive", _NOT_ADDITIVE, {"kpi": goal.kpi.key})
@@ -64,13 +77,25 @@ async def share_out(tx: AsyncConnection, goal: Goal, order: Order, calendar: Bus
     chosen = await _chosen(tx, goal, parents)
     if order.only is not None:
         chosen = await _among(tx, chosen, order.only)
-    participants = [_participant(goal, person, held, calendar) for person, held in chosen]
-    shared = plan(goal.target, goal.places, [each for each in participants if each.weight.presence_bp], order.bounds)
+    everybody = [_participant(goal, person, held, calendar) for person, held in chosen]
+    present = [each for each in everybody if each.weight.presence_bp]
+    try:
+        shared = plan(goal.target, goal.places, present, order.bounds)
+    except NoCapacity as nobody:
+        raise Impossible("no_capacity", _NO_CAPACITY, {"people": len(present)}) from nobody
+    except BoundsDoNotHold as infeasible:
+        members = {"bound": infeasible.bound, "gap": text_of(infeasible.gap), "currency": goal.currency}
+        raise Impossible("infeasible_bounds", _INFEASIBLE[infeasible.bound], members) from infeasible
     return Plan(goal, goal.allocation_version + 1, shared, parents)
 
 
-async def put_in_force(tx: AsyncConnection, made: Plan, order: Order, explain: Explain, by: str, now: datetime) -> Goal:
-    """Make the plan the goal's own; the goal is locked. Everybody's quota is announced with the goal's new watches."""
+async def put_in_force(
+    tx: AsyncConnection, made: Plan, order: Order, yardstick: Yardstick, by: str, now: datetime
+) -> Goal:
+    """Make the plan the goal's own, replacing the one before; the goal is locked.
+
+    The goal is announced with its new watches, and each quota counts what kpi has told of it so far.
+    """
     goal = replace(made.goal, allocation_version=made.version, version=next_version(made.goal.version, now))
     await goals.save(tx, goal, now)
     plan_row = quotas.AllocationRow(
@@ -83,12 +108,13 @@ async def put_in_force(tx: AsyncConnection, made: Plan, order: Order, explain: E
         recorded_at=now,
         recorded_by=by,
     )
-    await quotas.add_plan(tx, plan_row, [_row(goal, each, explain) for each in made.quotas])
+    await quotas.add_plan(tx, plan_row, [_row(goal, each) for each in made.quotas])
     await announce(tx, [goal.changed([each.participant.person_id for each in made.quotas], now)])
+    await _measure(tx, goal, made.quotas, yardstick, now)
     return goal
 
 
-async def measure_quotas(
+async def _measure(
     tx: AsyncConnection, goal: Goal, shared: Sequence[Quota], yardstick: Yardstick, now: datetime
 ) -> None:
     """Begin to measure the quotas in force with what kpi has told so far, and end that of those who have none."""
@@ -166,14 +192,14 @@ def _participant(goal: Goal, person: Person, held: Sequence[Membership], calenda
     )
 
 
-def _row(goal: Goal, quota: Quota, explain: Explain) -> quotas.QuotaRow:
+def _row(goal: Goal, quota: Quota) -> quotas.QuotaRow:
     return quotas.QuotaRow(
         goal_id=goal.id,
         allocation_version=goal.allocation_version,
         person_id=quota.participant.person_id,
         team_id=quota.participant.team_id,
         quota=quota.quota,
-        explanation=explain(quota),
+        explanation=quota.explanation(),
     )
 
 

@@ -19,14 +19,16 @@ from services.goals.use_cases.context import Context
 from shared.calendar import Period
 from shared.http_client import HttpClient, HttpFailure
 from shared.language import Text
-from shared.money import MoneyError
 
 _SINCE_EVER = date(2000, 1, 1)
+MOST_PLACES = 4
 _NUMBER_FAULTS: Mapping[str, Text] = {
     "not_a_number": {"zh": "不是十进制数", "en": "is not a decimal number"},
     "out_of_range": {"zh": "必须在 0 与 10^15 之间", "en": "must be between 0 and 10^15"},
     "too_many_decimals": {"zh": "小数位多于该单位所允许的", "en": "has more decimals than its unit knows"},
 }
+_NOT_MONEY: Text = {"zh": "该指标不是金额，不带币种", "en": "this KPI is not money and has no currency"}
+_FACTOR: Text = {"zh": "必须大于零", "en": "must be greater than zero"}
 _NO_BASELINE: Text = {
     "zh": "上一期间没有可作基准的数值，请给出绝对目标值",
     "en": "the earlier period has no value to start from; give an absolute target",
@@ -75,20 +77,33 @@ class _Values(msgspec.Struct):
     as_of: dict[str, Any] = {}
 
 
+def faults_of(kpi: Kpi, currency: str | None, target: str | Relative) -> list[Fault]:
+    """Return what is wrong with a target whatever kpi may say."""
+    if currency is not None and kpi.unit != "money":
+        return [Fault("/currency", "not_money", _NOT_MONEY)]
+    if isinstance(target, Relative):
+        return [] if target.factor > 0 else [Fault("/target/factor", "out_of_range", _FACTOR)]
+    # How many decimals money may have is known with its currency: the most that any has, until then.
+    places = MOST_PLACES if kpi.unit == "money" and currency is None else places_of(kpi, currency)
+    try:
+        parse_number(target, places)
+    except NumberFault as fault:
+        return [Fault("/target", fault.code, _NUMBER_FAULTS[fault.code])]
+    return []
+
+
 async def settle(context: Context, wish: Wish) -> Settled:
     """Return the target of `wish`; raises Invalid, Impossible (`no_baseline`, `currency_required`) and Unavailable."""
-    if wish.currency is not None:
-        _check_currency(wish.kpi, wish.currency)
     if isinstance(wish.target, Relative):
         return await _relative(context, wish, wish.target)
     currency = wish.currency
     if currency is None and wish.kpi.unit == "money":
         whole = await _read(context.kpi, wish, Period(_SINCE_EVER, wish.period.end, "total"))
         currency = _only_currency(whole.items)
-    try:
-        return Settled(parse_number(wish.target, places_of(wish.kpi, currency)), currency)
-    except NumberFault as fault:
-        raise Invalid([Fault("/target", fault.code, _NUMBER_FAULTS[fault.code])]) from fault
+    faults = faults_of(wish.kpi, currency, wish.target)
+    if faults:
+        raise Invalid(faults)
+    return Settled(parse_number(wish.target, places_of(wish.kpi, currency)), currency)
 
 
 async def _relative(context: Context, wish: Wish, relative: Relative) -> Settled:
@@ -110,17 +125,6 @@ async def _relative(context: Context, wish: Wish, relative: Relative) -> Settled
         frozen_at=context.clock(),
     )
     return Settled(relative_target(value, relative.factor, places_of(wish.kpi, currency)), currency, baseline)
-
-
-def _check_currency(kpi: Kpi, currency: str) -> None:
-    if kpi.unit != "money":
-        detail: Text = {"zh": "该指标不是金额，不带币种", "en": "this KPI is not money and has no currency"}
-        raise Invalid([Fault("/currency", "not_money", detail)])
-    try:
-        places_of(kpi, currency)
-    except MoneyError as error:
-        detail = {"zh": "不是三个字母的币种代码", "en": "is not a three-letter currency code"}
-        raise Invalid([Fault("/currency", "unknown_currency", detail)]) from error
 
 
 def _only_currency(items: list[_Item]) -> str:
