@@ -63,7 +63,8 @@ def to_minor(amount: str | Decimal | int, currency: str) -> int:
     sign, digits, power = number.as_tuple()
     whole = int("".join(map(str, digits)))
     shift = int(power) + places
-    minor, rest = (whole * 10**shift, 0) if shift >= 0 else divmod(whole, 10 ** min(-shift, len(digits) + 1))
+    scale: int = 10 ** min(abs(shift), len(digits) + 1 if shift < 0 else len(str(LARGEST_MINOR)))
+    minor, rest = (whole * scale, 0) if shift >= 0 else divmod(whole, scale)
     if rest:
         message = f"{amount} has more decimals than {currency} knows"
         raise MoneyError(message)

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -15,9 +16,12 @@ from shared.bus.ownership import Ownership
 from shared.bus.protocol import Bus
 from shared.bus.relay import Relay
 from shared.logging import get_logger
+from shared.runtime.housekeeping import housekeeping
 from shared.runtime.service import Job, Loop, Peers, Service
 
 log = get_logger(__name__)
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 GRACEFUL_SECONDS = 4
 STOP_SECONDS = 4
@@ -59,7 +63,7 @@ async def run_services(
     peers: Peers,
     server: HttpServer,
     *,
-    on_ready: Callable[[], Awaitable[None]] | None = None,
+    on_ready: Work | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, or until `on_ready` (called once HTTP answers) returns.
 
@@ -67,7 +71,7 @@ async def run_services(
     """
     async with background(services, bus, peers):
         _tune_garbage_collection()
-        _stop_on_signals(server)
+        _stop_on_signals(server, services)
         serving = asyncio.create_task(server.serve(), name="http")
         try:
             await _until_started(server, serving)
@@ -100,7 +104,7 @@ async def _first_to_end(wanted: asyncio.Task[None], other: asyncio.Task[None]) -
 @contextlib.asynccontextmanager
 async def background(services: Sequence[Service], bus: Bus, peers: Peers) -> AsyncIterator[None]:
     """Run relay, consumers, jobs and loops of `services` within the block."""
-    tasks = [
+    tasks: list[asyncio.Task[None]] = [
         asyncio.create_task(work(), name=f"{service.name}:{name}")
         for service in services
         for name, work in _work_of(service, bus, peers)
@@ -115,18 +119,18 @@ async def background(services: Sequence[Service], bus: Bus, peers: Peers) -> Asy
             log.error("task_did_not_stop", task=task.get_name())
 
 
-def _work_of(service: Service, bus: Bus, peers: Peers) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+def _work_of(service: Service, bus: Bus, peers: Peers) -> Iterator[tuple[str, Work]]:
     export = HttpExport({name: getattr(peers, name) for name in ("pipeline", "kpi", "goals", "notify")})
     yield "relay", Relay(service.database, bus, service.name).run
     for subscription in service.subscriptions:
         yield f"consumer:{subscription.group}", Consumer(service.database, bus, subscription, export).run
-    for job in service.jobs:
+    for job in (*service.jobs, *housekeeping(service)):
         yield f"job:{job.name}", _repeating(job)
     for loop in service.loops:
         yield f"loop:{loop.name}", _restarting(loop, service)
 
 
-def _repeating(job: Job) -> Callable[[], Awaitable[None]]:
+def _repeating(job: Job) -> Work:
     async def run() -> None:
         while True:
             try:
@@ -139,7 +143,7 @@ def _repeating(job: Job) -> Callable[[], Awaitable[None]]:
     return run
 
 
-def _restarting(loop: Loop, service: Service) -> Callable[[], Awaitable[None]]:
+def _restarting(loop: Loop, service: Service) -> Work:
     async def run() -> None:
         backoff = FIRST_BACKOFF
         while True:
@@ -159,10 +163,15 @@ async def _alone(loop: Loop, service: Service) -> None:
     await Ownership(service.database, f"{service.name}:{loop.name}").run_exclusively(loop.run)
 
 
-def _stop_on_signals(server: HttpServer) -> None:
+def _stop_on_signals(server: HttpServer, services: Sequence[Service]) -> None:
+    def stop(number: int) -> None:
+        for service in services:
+            service.app.state.draining = True
+        server.handle_exit(number, None)
+
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(number, server.handle_exit, number, None)
+        running.add_signal_handler(number, stop, number)
 
 
 def _tune_garbage_collection() -> None:

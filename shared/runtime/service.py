@@ -67,3 +67,7 @@ class Service:
     subscriptions: tuple[Subscription, ...] = ()
     jobs: tuple[Job, ...] = ()
     loops: tuple[Loop, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Dead letters are replayed over HTTP by the subscription they belong to.
+        self.app.state.subscriptions = self.subscriptions
