@@ -14,9 +14,22 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.auth.directory_updates import apply_people as apply_people
+from shared.auth.directory_updates import apply_people
 from shared.auth.principal import Principal
 from shared.clock import utc_now
+
+__all__ = [
+    "ResolvedScope",
+    "ScopeMember",
+    "Visibility",
+    "apply_people",
+    "can_see_scope",
+    "keys_of",
+    "owner_key",
+    "owner_keys",
+    "resolve_scope",
+    "visible",
+]
 
 EXTERNAL = "external:"
 ORGANISATION = "org"

@@ -34,11 +34,16 @@ def require_match(if_match: str | None, version: int) -> None:
 
 def check_match(if_match: str | None, version: int) -> None:
     """Raise 412 when there is an If-Match and it does not name `version`; for routes where it is optional."""
-    if if_match is None or if_match.strip() == "*":
-        return
-    # If-Match compares strongly: a weak tag names no version.
-    if etag(version) not in [tag for weak, tag in _TAG.findall(if_match) if not weak]:
+    if not matches(if_match, version):
         raise Problem(412, "precondition_failed", headers={"etag": etag(version)})
+
+
+def matches(if_match: str | None, version: int) -> bool:
+    """Tell whether an If-Match names `version`; none at all and `*` name every version."""
+    if if_match is None or if_match.strip() == "*":
+        return True
+    # If-Match compares strongly: a weak tag names no version.
+    return etag(version) in [tag for weak, tag in _TAG.findall(if_match) if not weak]
 
 
 def not_modified(request: Request, version: int) -> Response | None:

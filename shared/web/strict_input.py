@@ -10,9 +10,11 @@ from functools import cache
 from math import isinf
 from typing import Any
 
-from fastapi.dependencies.utils import get_dependant, get_flat_params
-from fastapi.params import Query
+from fastapi._compat import ModelField
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from shared.web.problems import FieldError, Problem, invalid
@@ -53,10 +55,19 @@ def _wrong_with(name: str, value: str, known: frozenset[str] | None) -> Iterator
 
 
 @cache
-def _declared(path: str, endpoint: Callable[..., Any]) -> frozenset[str]:
-    """Return the names of the query parameters of a route function and its dependencies."""
-    fields = get_flat_params(get_dependant(path=path, call=endpoint))
-    return frozenset(field.alias for field in fields if isinstance(field.field_info, Query))
+def _declared(path: str, endpoint: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the query parameters of a route function and its dependencies; None where a model knows them itself."""
+    fields = list(_query_fields(get_dependant(path=path, call=endpoint)))
+    annotations = [field.field_info.annotation for field in fields]
+    if any(isinstance(annotation, type) and issubclass(annotation, BaseModel) for annotation in annotations):
+        return None
+    return frozenset(field.alias for field in fields)
+
+
+def _query_fields(dependant: Dependant) -> Iterator[ModelField]:
+    yield from dependant.query_params
+    for dependency in dependant.dependencies:
+        yield from _query_fields(dependency)
 
 
 def check_json(body: bytes) -> None:

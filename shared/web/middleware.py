@@ -1,0 +1,168 @@
+"""What surrounds every request, as two plain ASGI layers: they cost microseconds, and streams pass through them."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from time import perf_counter
+
+from prometheus_client import Histogram
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.logging import log_access
+from shared.metrics import HTTP_DURATION
+from shared.tracing import Cause, caused_by, new_cause
+from shared.web.failures import problem_of
+from shared.web.problems import not_found, problem_response
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class RequestMiddleware:
+    """Request id and cause, 500 as a problem, HEAD as GET without a body, one access line and one measurement."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        cause = _cause_of(scope)
+        method: str = scope["method"]
+        exchange = _Exchange(send, cause.correlation_id.encode(), without_body=method == "HEAD")
+        if method == "HEAD":
+            scope = dict(scope, method="GET")
+        with caused_by(cause):
+            try:
+                await self._answer(scope, receive, exchange)
+            finally:
+                self._account(scope, method, exchange.status, perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
+        try:
+            if "\x00" in scope["path"]:
+                # No name holds NUL, and PostgreSQL would refuse to look for one.
+                await problem_response(Request(scope), not_found())(scope, receive, exchange.send)
+            else:
+                await self._app(scope, receive, exchange.send)
+        except Exception as error:
+            if exchange.status:
+                raise
+            await problem_response(Request(scope), problem_of(error))(scope, receive, exchange.send)
+
+    def _account(self, scope: Scope, method: str, status: int, seconds: float) -> None:
+        route = _template(scope)
+        _duration(self._service, method if method in _METHODS else "other", route, status).observe(seconds)
+        principal = scope.get("principal")
+        log_access(
+            {
+                "service": self._service,
+                "method": method,
+                "path": scope["path"],
+                "route": route,
+                "status": status,
+                "milliseconds": round(seconds * 1000, 2),
+                "principal": principal.subject if principal else None,
+            }
+        )
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+@cache
+def _duration(service: str, method: str, route: str, status: int) -> Histogram:
+    return HTTP_DURATION.labels(service, method, route, status)
+
+
+def _template(scope: Scope) -> str:
+    """Return the route's template, never the path: ids must not become labels."""
+    told: str | None = scope.get("route_template")
+    if told is not None:
+        return told
+    included: Mapping[str, object] = scope.get("fastapi", {})
+    route = included.get("effective_route_context") or scope.get("route")
+    found: str | None = getattr(route, "path_format", None)
+    return found or ("other" if "endpoint" in scope else "unmatched")
+
+
+def _cause_of(scope: Scope) -> Cause:
+    request_id = traceparent = None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode()
+        elif name == b"traceparent":
+            traceparent = value.decode("latin-1")
+    return new_cause(request_id, traceparent)
+
+
+class _Exchange:
+    """One answer on its way out."""
+
+    def __init__(self, send: Send, request_id: bytes, *, without_body: bool) -> None:
+        self.status = 0
+        self._send = send
+        self._request_id = request_id
+        self._without_body = without_body
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            await self._send(message)
+            if self._without_body:
+                await self._send({"type": "http.response.body", "body": b""})
+        elif not self._without_body:
+            await self._send(message)
+
+
+class BodyTooLarge(HTTPException):
+    """More bytes came than a body may have."""
+
+    def __init__(self) -> None:
+        super().__init__(413)
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies of more than `largest` bytes: at once by Content-Length, while reading without one."""
+
+    def __init__(self, app: ASGIApp, largest: int) -> None:
+        self._app = app
+        self._largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = _content_length(scope)
+        if declared is None:
+            # An HTTP server ends a body at its Content-Length; only without one the bytes must be counted.
+            await self._app(scope, self._counted(receive), send)
+        elif declared > self._largest:
+            raise BodyTooLarge
+        else:
+            await self._app(scope, receive, send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._largest:
+                raise BodyTooLarge
+            return message
+
+        return counted
+
+
+def _content_length(scope: Scope) -> int | None:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else None
+    return None
