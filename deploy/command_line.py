@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
+from uuid import UUID
 
 import typer
 import uvloop
 
 from deploy.administration import (
-    list_dead_letters,
+    list_all_dead_letters,
     rebuild_kpi,
     replay_dead_letter,
     show_dead_letter,
@@ -134,7 +135,7 @@ def migrate(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """Bring the databases of all services to their newest schema."""
 
     async def work() -> None:
-        async with opened(data_dir or default_data_directory(), run_as):
+        async with opened(data_dir or default_data_directory(), run_as, beside=True):
             typer.echo("all databases are at their newest schema")
 
     _run(work, level="WARNING")
@@ -163,19 +164,22 @@ def kpi_verify(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
 @dead_letters.command("list")
 def dead_letters_list(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """List the events that wait for somebody."""
-    typer.echo(_run(lambda: list_dead_letters(data_dir or default_data_directory(), run_as), level="WARNING"))
+    typer.echo(_run(lambda: list_all_dead_letters(data_dir or default_data_directory(), run_as), level="WARNING"))
 
 
 @dead_letters.command("show")
-def dead_letters_show(letter: str, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+def dead_letters_show(letter: UUID, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """Show one of them whole, with what went wrong."""
     typer.echo(_run(lambda: show_dead_letter(data_dir or default_data_directory(), run_as, letter), level="WARNING"))
 
 
 @dead_letters.command("replay")
-def dead_letters_replay(letter: str, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
-    """Apply one of them again, and what waited behind it."""
-    typer.echo(_run(lambda: replay_dead_letter(data_dir or default_data_directory(), run_as, letter), level="WARNING"))
+def dead_letters_replay(letter: UUID, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+    """Apply one of them again, and what waited behind it; exit 1 when it cannot be applied."""
+    where = data_dir or default_data_directory()
+    said, done = _run(lambda: replay_dead_letter(where, run_as, letter), level="WARNING")
+    typer.echo(said)
+    raise typer.Exit(0 if done else 1)
 
 
 def main() -> None:

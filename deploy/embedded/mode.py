@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from deploy.embedded.assembly import DATABASES, Assembly, UrlOf, assembled, migrate_all, urls_beside
 from deploy.embedded.data_directory import make_data_directory
 from deploy.embedded.postgres import EmbeddedPostgres, running_url
 from shared.auth.development_issuer import DevelopmentIssuer
-from shared.runtime.run import http_server, run_services
+from shared.runtime.run import Work, http_server, run_services
 from shared.settings import Settings
 
 ISSUER_KEY = "development-issuer.jwk"
@@ -22,15 +22,17 @@ def issuer_of(data_dir: Path, settings: Settings) -> DevelopmentIssuer:
 
 
 @contextlib.asynccontextmanager
-async def databases(data_dir: Path, run_as: str | None, settings: Settings) -> AsyncIterator[UrlOf]:
+async def databases(
+    data_dir: Path, run_as: str | None, settings: Settings, *, beside: bool = False
+) -> AsyncIterator[UrlOf]:
     """Within the block: where each database is. A DSN in the environment wins; otherwise the embedded server runs.
 
-    A server that another process runs on this data directory is used as it is, and left running.
+    With `beside`, a server that another process runs on this data directory is used as it is, and left running.
     """
     if settings.database_url:
         yield urls_beside(settings.database_url)
         return
-    if running_url(data_dir, "postgres"):
+    if beside and running_url(data_dir, "postgres"):
         yield lambda name: running_url(data_dir, name) or ""
         return
     server = EmbeddedPostgres(data_dir, run_as=run_as)
@@ -45,19 +47,19 @@ async def databases(data_dir: Path, run_as: str | None, settings: Settings) -> A
 
 
 @contextlib.asynccontextmanager
-async def opened(data_dir: Path, run_as: str | None, **overrides: object) -> AsyncIterator[Assembly]:
-    """Within the block: the four services over migrated databases, not yet running."""
+async def opened(
+    data_dir: Path, run_as: str | None, *, beside: bool = False, **overrides: object
+) -> AsyncIterator[Assembly]:
+    """Within the block: the four services over migrated databases, not yet running (`beside`: as in `databases`)."""
     settings = Settings.from_environment(**overrides)
     issuer = issuer_of(data_dir, settings)
-    async with databases(data_dir, run_as, settings) as url_of:
+    async with databases(data_dir, run_as, settings, beside=beside) as url_of:
         await migrate_all(url_of)
         async with assembled(url_of, issuer, {"webhook_allow_private": True, **overrides}) as assembly:
             yield assembly
 
 
-async def serve(
-    data_dir: Path, run_as: str | None, on_ready: Callable[[], Awaitable[None]] | None = None, **overrides: object
-) -> None:
+async def serve(data_dir: Path, run_as: str | None, on_ready: Work | None = None, **overrides: object) -> None:
     """Run the embedded mode until SIGTERM or SIGINT."""
     settings = Settings.from_environment(**overrides)
     async with opened(data_dir, run_as, **overrides) as assembly:

@@ -1,0 +1,117 @@
+"""What the command line does beside a live server, or without one: KPI rebuild and verify, topics, dead letters."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+from services.kpi.use_cases.rebuild import rebuild
+from services.kpi.use_cases.verify import verify
+
+from deploy.embedded.assembly import Assembly
+from deploy.embedded.mode import opened
+from services.kpi.settings import KpiSettings
+from shared.bus.dead_letters import UnknownDeadLetter, list_dead_letters, replay, show
+from shared.bus.exports import HttpExport
+from shared.clock import rfc3339
+from shared.events.catalogue import TOPICS
+from shared.runtime.service import Service
+
+LISTED = 200
+
+
+@asynccontextmanager
+async def _beside(data_dir: Path, run_as: str | None) -> AsyncIterator[Assembly]:
+    async with opened(data_dir, run_as, beside=True) as assembly:
+        yield assembly
+
+
+def _export(assembly: Assembly) -> HttpExport:
+    peers = assembly.peers
+    return HttpExport({"pipeline": peers.pipeline, "kpi": peers.kpi, "goals": peers.goals, "notify": peers.notify})
+
+
+async def rebuild_kpi(data_dir: Path, run_as: str | None) -> str:
+    """Recompute every KPI from history and switch to the result; return a line that says so."""
+    async with _beside(data_dir, run_as) as assembly:
+        database = assembly.services["kpi"].database
+        result = await rebuild(database, assembly.bus, _export(assembly), KpiSettings.from_environment())
+    return f"rebuild: generation {result.generation} with {result.cells} cells is active"
+
+
+async def verify_kpi(data_dir: Path, run_as: str | None) -> tuple[list[str], bool]:
+    """Compare live cells with recomputed ones; return what to print, and whether all are equal."""
+    async with _beside(data_dir, run_as) as assembly:
+        result = await verify(assembly.services["kpi"].database, _export(assembly), KpiSettings.from_environment())
+    if result.differences:
+        return [
+            f"verify: {len(result.differences)} of {result.cells} cells differ",
+            *result.differences[:LISTED],
+        ], False
+    behind = [f"verify: {result.behind} events of history are not counted yet"] if result.behind else []
+    return [f"verify: {result.cells} cells equal", *behind], True
+
+
+def show_topics() -> str:
+    """Return the topics of the contract, a line each."""
+    lines = [
+        f"{topic.name:24} {topic.partitions:2} partitions  owner {topic.owner:9} {', '.join(topic.event_types)}"
+        for topic in TOPICS.values()
+    ]
+    return "\n".join(lines)
+
+
+async def list_all_dead_letters(data_dir: Path, run_as: str | None) -> str:
+    """Return the newest dead letters of all services, a line each."""
+    lines: list[str] = []
+    async with _beside(data_dir, run_as) as assembly:
+        for name, service in assembly.services.items():
+            async with service.database.transaction() as tx:
+                letters = await list_dead_letters(tx, None, LISTED)
+            lines += [
+                f"{letter.id}  {name:8}  {letter.stream}@{letter.version}  {letter.type}  {letter.code}  "
+                f"{'replayed' if letter.replayed_at else 'waiting'}  {letter.error.splitlines()[0]}"
+                for letter in letters
+            ]
+    return "\n".join(lines) or "no dead letters"
+
+
+async def show_dead_letter(data_dir: Path, run_as: str | None, letter_id: UUID) -> str:
+    """Return one dead letter as JSON, with its message; a line that says so when there is none."""
+    async with _beside(data_dir, run_as) as assembly:
+        for name, service in assembly.services.items():
+            async with service.database.transaction() as tx:
+                letter = await show(tx, letter_id)
+            if letter is not None:
+                shown = {
+                    "id": str(letter.id), "service": name, "group": letter.group, "stream": letter.stream,
+                    "version": letter.version, "type": letter.type, "code": letter.code, "error": letter.error,
+                    "failed_at": letter.failed_at and rfc3339(letter.failed_at),
+                    "replayed_at": letter.replayed_at and rfc3339(letter.replayed_at),
+                    "headers": dict(letter.message.headers),
+                    "value": letter.message.value.decode(errors="replace"),
+                }  # fmt: skip
+                return json.dumps(shown, ensure_ascii=False, indent=2)
+    return f"there is no dead letter {letter_id}"
+
+
+async def replay_dead_letter(data_dir: Path, run_as: str | None, letter_id: UUID) -> tuple[str, bool]:
+    """Apply one dead letter again; return what came of it, and whether it is done."""
+    async with _beside(data_dir, run_as) as assembly:
+        for service in assembly.services.values():
+            if await _holds(service, letter_id):
+                try:
+                    done = await replay(service.database, service.subscriptions, letter_id)
+                except UnknownDeadLetter as error:
+                    return str(error), False
+                return f"{done.result}{f': {done.error}' if done.error else ''}", done.result in (
+                    "applied",
+                    "duplicate",
+                )
+    return f"there is no dead letter {letter_id}", False
+
+
+async def _holds(service: Service, letter_id: UUID) -> bool:
+    async with service.database.transaction() as tx:
+        return await show(tx, letter_id) is not None
