@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -55,8 +56,14 @@ async def opened(
     issuer = issuer_of(data_dir, settings)
     async with databases(data_dir, run_as, settings, beside=beside) as url_of:
         await migrate_all(url_of)
-        async with assembled(url_of, issuer, {"webhook_allow_private": True, **overrides}) as assembly:
+        development = {"webhook_allow_private": True, "cursor_secret": _cursor_secret(data_dir)}
+        async with assembled(url_of, issuer, {**development, **overrides}) as assembly:
             yield assembly
+
+
+def _cursor_secret(data_dir: Path) -> str:
+    # From the issuer's key, so that a cursor outlives a restart and no second secret has to be kept.
+    return hashlib.sha256(b"cursors" + (data_dir / ISSUER_KEY).read_bytes()).hexdigest()
 
 
 async def serve(data_dir: Path, run_as: str | None, on_ready: Work | None = None, **overrides: object) -> None:
