@@ -16,10 +16,11 @@ ProcessKey = tuple[str, int]
 
 
 class Published(NamedTuple):
-    """A version of a process and when it was published."""
+    """A version of a process, when it was published, and the version of the state event that told it."""
 
     process: Process
     created_at: datetime
+    state_version: int
 
 
 class Head(NamedTuple):
@@ -70,12 +71,12 @@ async def list_processes(tx: AsyncConnection, after: str, limit: int) -> Sequenc
 
 async def _published(tx: AsyncConnection, where: ColumnElement[bool], limit: int | None = None) -> Sequence[Published]:
     rows = await tx.execute(
-        select(process_version.c.definition, process_version.c.created_at)
+        select(process_version.c.definition, process_version.c.created_at, process_version.c.state_version)
         .where(where)
         .order_by(process_version.c.code, process_version.c.version)
         .limit(limit)
     )
-    return [Published(msgspec.convert(row.definition, Process), row.created_at) for row in rows]
+    return [Published(msgspec.convert(row.definition, Process), row.created_at, row.state_version) for row in rows]
 
 
 async def lock_head(tx: AsyncConnection, code: str) -> Head:
@@ -85,7 +86,7 @@ async def lock_head(tx: AsyncConnection, code: str) -> Head:
     return Head(row.version, row.state_version)
 
 
-async def save_version(tx: AsyncConnection, published: Published, state_version: int, actor: str | None) -> None:
+async def save_version(tx: AsyncConnection, published: Published, actor: str | None) -> None:
     """Write a new version and make it the newest; the caller holds the lock of its code."""
     new = published.process
     await tx.execute(
@@ -93,10 +94,10 @@ async def save_version(tx: AsyncConnection, published: Published, state_version:
             code=new.code,
             version=new.version,
             definition=msgspec.to_builtins(new),
+            state_version=published.state_version,
             created_at=published.created_at,
             created_by=actor,
         )
     )
-    await tx.execute(
-        update(process).where(process.c.code == new.code).values(version=new.version, state_version=state_version)
-    )
+    head = update(process).where(process.c.code == new.code)
+    await tx.execute(head.values(version=new.version, state_version=published.state_version))

@@ -23,6 +23,7 @@ process_version = Table(
     Column("code", Text, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("definition", JSONB, nullable=False),
+    Column("state_version", BigInteger, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("created_by", Text),
 )
@@ -261,7 +262,9 @@ webhook = Table(
     Column("status", Text, nullable=False),
     Column("body", LargeBinary),
     Column("problems", JSONB, nullable=False),
+    Column("external_id", Text),
     Column("deal_id", Uuid),
+    Column("occurred_at", Moment),
     Column("correlation_id", Text, nullable=False),
     Column("traceparent", Text, nullable=False),
     Column("received_at", Moment, nullable=False),
@@ -270,4 +273,5 @@ webhook = Table(
     Index("uq_webhook_seq", "seq", unique=True),
     Index("ix_webhook_received", "seq", postgresql_where=text("status = 'received'")),
     Index("ix_webhook_received_at", "received_at"),
+    Index("ix_webhook_processed", "source", "external_id", postgresql_where=text("status = 'processed'")),
 )

@@ -16,7 +16,7 @@ from services.pipeline.store.deals import OwnerKeys, erase_deal, lock_deals, see
 from services.pipeline.use_cases.context import Context
 from services.pipeline.use_cases.errors import ExternalIdTaken, Fault, Invalid, NotFound, OutOfScope
 from services.pipeline.use_cases.visibility import actor_of, visible_keys
-from shared.auth.directory import owner_key
+from shared.auth.directory import owner_key, owner_keys
 from shared.auth.principal import Principal
 from shared.db.errors import sqlstate
 from shared.events.base import Names
@@ -40,6 +40,11 @@ async def key_of_owner(tx: AsyncConnection, owner: OwnerName | None, keys: Owner
     if not sees(keys, key):
         raise OutOfScope
     return key
+
+
+async def own_key(tx: AsyncConnection, principal: Principal) -> str | None:
+    """Return the owner key of the caller; None for a token that names no person."""
+    return None if principal.person is None else (await owner_keys(tx, principal.person))[0]
 
 
 async def add_deal(

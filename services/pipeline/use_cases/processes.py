@@ -8,18 +8,19 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.domain.process import Process
+from services.pipeline.domain.process_events import process_changed
 from services.pipeline.domain.process_rules import Fault, faults_of, with_mandatory_tasks_asked
 from services.pipeline.store.processes import Published, find_process, lock_head, save_version
+from services.pipeline.use_cases.errors import Refusal
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.outbox import announce
-from shared.events.pipeline import ProcessChanged, ProcessStage
 
 DEFAULT_PROCESS = "standard"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class ProcessInvalid(Exception):  # noqa: N818 - the name of the fact
+class ProcessInvalid(Refusal):
     """A definition that cannot be published, with everything that is wrong with it."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -42,35 +43,11 @@ async def publish_process(
     newest = await find_process(tx, process.code)
     if newest is not None and newest.process == msgspec.structs.replace(process, version=head.version):
         return newest, False
-    published = Published(msgspec.structs.replace(process, version=head.version + 1), now)
     state_version = max(head.state_version + 1, (now - _EPOCH) // timedelta(microseconds=1))
-    await save_version(tx, published, state_version, actor)
-    await announce(tx, [changed_event(published, state_version)])
+    published = Published(msgspec.structs.replace(process, version=head.version + 1), now, state_version)
+    await save_version(tx, published, actor)
+    await announce(tx, [process_changed(*published)])
     return published, True
-
-
-def changed_event(published: Published, state_version: int) -> ProcessChanged:
-    """Return the event that tells a process in its newest version."""
-    process = published.process
-    return ProcessChanged(
-        version=state_version,
-        recorded_at=published.created_at,
-        code=process.code,
-        process_version=process.version,
-        name=process.name,
-        stages=tuple(
-            ProcessStage(
-                code=stage.code,
-                name=stage.name,
-                kind=stage.kind,
-                order=order,
-                win_probability=stage.win_probability,
-                sla=stage.sla,
-                kpis=stage.kpis,
-            )
-            for order, stage in enumerate(process.stages)
-        ),
-    )
 
 
 async def install_default_process(database: Database, clock: Clock) -> None:
@@ -78,6 +55,13 @@ async def install_default_process(database: Database, clock: Clock) -> None:
     async with database.transaction() as tx:
         if await find_process(tx, DEFAULT_PROCESS) is None:
             await publish_process(tx, read_default_process(), None, clock())
+
+
+async def has_default_process(database: Database) -> str | None:
+    """Return why pipeline is not ready while the default process is not there; None when it is."""
+    async with database.snapshot() as tx:
+        found = await find_process(tx, DEFAULT_PROCESS)
+    return None if found else f"the process {DEFAULT_PROCESS} is not installed yet"
 
 
 def read_default_process() -> Process:

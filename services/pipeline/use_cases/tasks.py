@@ -48,9 +48,9 @@ async def lock_visible_task(tx: AsyncConnection, principal: Principal, task_id: 
     """Lock the deal of a task and return both; raises NotFound when the task is not there for the caller."""
     keys = await visible_keys(tx, principal)
     seen = await find_task(tx, task_id, keys)
-    deal = (await lock_deals(tx, [seen.deal_id])).get(seen.deal_id) if seen else None
+    deal = (await lock_deals(tx, [seen.task.deal_id])).get(seen.task.deal_id) if seen else None
     # Read again: another transaction may have changed it before the deal was locked.
-    task = await find_task(tx, task_id, keys) if deal else None
-    if deal is None or task is None:
+    found = await find_task(tx, task_id, keys) if deal else None
+    if deal is None or found is None:
         raise NotFound("task")
-    return LockedTask(deal, task)
+    return LockedTask(deal, found.task)

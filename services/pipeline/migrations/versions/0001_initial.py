@@ -21,6 +21,17 @@ def upgrade() -> None:
     sa.Column('next_off', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('grp', 'topic', 'part', name=op.f('pk_consumer_offset'))
     )
+    op.create_table('crm_source',
+    sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('mode', sa.Text(), nullable=False),
+    sa.Column('mapping', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('secrets', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('created_at', postgresql.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column('updated_at', postgresql.TIMESTAMP(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('source', name=op.f('pk_crm_source'))
+    )
     op.create_table('customer',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('version', sa.BigInteger(), nullable=False),
@@ -158,6 +169,72 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('scope', 'key', name=op.f('pk_idempotency_key'))
     )
     op.create_index('ix_idempotency_key_created_at', 'idempotency_key', ['created_at'], unique=False)
+    op.create_table('import_chunk',
+    sa.Column('import_id', sa.Uuid(), nullable=False),
+    sa.Column('ordinal', sa.Integer(), nullable=False),
+    sa.Column('content', sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint('import_id', 'ordinal', name=op.f('pk_import_chunk'))
+    )
+    op.create_table('import_error',
+    sa.Column('import_id', sa.Uuid(), nullable=False),
+    sa.Column('line', sa.BigInteger(), nullable=False),
+    sa.Column('ordinal', sa.Integer(), nullable=False),
+    sa.Column('column_name', sa.Text(), nullable=True),
+    sa.Column('code', sa.Text(), nullable=False),
+    sa.Column('value', sa.Text(), nullable=True),
+    sa.Column('row', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('import_id', 'line', 'ordinal', name=op.f('pk_import_error'))
+    )
+    op.create_table('import_job',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('dry_run', sa.Boolean(), nullable=False),
+    sa.Column('mapping', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('file_name', sa.Text(), nullable=True),
+    sa.Column('format', sa.Text(), nullable=False),
+    sa.Column('encoding', sa.Text(), nullable=False),
+    sa.Column('columns', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('size', sa.BigInteger(), nullable=False),
+    sa.Column('position', sa.BigInteger(), nullable=False),
+    sa.Column('line', sa.BigInteger(), nullable=False),
+    sa.Column('grouped_until', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+    sa.Column('rows', sa.BigInteger(), nullable=False),
+    sa.Column('created', sa.BigInteger(), nullable=False),
+    sa.Column('updated', sa.BigInteger(), nullable=False),
+    sa.Column('unchanged', sa.BigInteger(), nullable=False),
+    sa.Column('rejected', sa.BigInteger(), nullable=False),
+    sa.Column('undated', sa.BigInteger(), nullable=False),
+    sa.Column('failure', sa.Text(), nullable=True),
+    sa.Column('actor', sa.Text(), nullable=True),
+    sa.Column('correlation_id', sa.Text(), nullable=False),
+    sa.Column('traceparent', sa.Text(), nullable=False),
+    sa.Column('created_at', postgresql.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column('completed_at', postgresql.TIMESTAMP(timezone=True), nullable=True),
+    sa.Column('expired', sa.Boolean(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_import_job'))
+    )
+    op.create_index('ix_import_job_created_at', 'import_job', ['created_at', 'id'], unique=False)
+    op.create_index('ix_import_job_running', 'import_job', ['created_at'], unique=False, postgresql_where=sa.text("status = 'running'"))
+    op.create_table('import_row',
+    sa.Column('import_id', sa.Uuid(), nullable=False),
+    sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('external_id', sa.Text(), nullable=False),
+    sa.Column('line', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('import_id', 'source', 'external_id', name=op.f('pk_import_row'))
+    )
+    op.create_table('import_stage',
+    sa.Column('import_id', sa.Uuid(), nullable=False),
+    sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('external_id', sa.Text(), nullable=False),
+    sa.Column('line', sa.BigInteger(), nullable=False),
+    sa.Column('process', sa.Text(), nullable=False),
+    sa.Column('stage', sa.Text(), nullable=False),
+    sa.Column('at', postgresql.TIMESTAMP(timezone=True), nullable=True),
+    sa.Column('owner', sa.Text(), nullable=True),
+    sa.Column('row', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('import_id', 'source', 'external_id', 'line', name=op.f('pk_import_stage'))
+    )
     op.create_table('outbox',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
     sa.Column('topic', sa.Text(), nullable=False),
@@ -188,6 +265,7 @@ def upgrade() -> None:
     sa.Column('code', sa.Text(), nullable=False),
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('definition', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('state_version', sa.BigInteger(), nullable=False),
     sa.Column('created_at', postgresql.TIMESTAMP(timezone=True), nullable=False),
     sa.Column('created_by', sa.Text(), nullable=True),
     sa.PrimaryKeyConstraint('code', 'version', name=op.f('pk_process_version'))
@@ -233,11 +311,39 @@ def upgrade() -> None:
     )
     op.create_index('ix_task_deal_id', 'task', ['deal_id', 'visit'], unique=False)
     op.create_index('ix_task_due_at', 'task', ['due_at'], unique=False, postgresql_where=sa.text("status = 'open'"))
+    op.create_table('webhook',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('seq', sa.BigInteger(), sa.Identity(always=True), nullable=False),
+    sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('message_id', sa.Text(), nullable=False),
+    sa.Column('status', sa.Text(), nullable=False),
+    sa.Column('body', sa.LargeBinary(), nullable=True),
+    sa.Column('problems', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('external_id', sa.Text(), nullable=True),
+    sa.Column('deal_id', sa.Uuid(), nullable=True),
+    sa.Column('occurred_at', postgresql.TIMESTAMP(timezone=True), nullable=True),
+    sa.Column('correlation_id', sa.Text(), nullable=False),
+    sa.Column('traceparent', sa.Text(), nullable=False),
+    sa.Column('received_at', postgresql.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column('processed_at', postgresql.TIMESTAMP(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_webhook'))
+    )
+    op.create_index('ix_webhook_processed', 'webhook', ['source', 'external_id'], unique=False, postgresql_where=sa.text("status = 'processed'"))
+    op.create_index('ix_webhook_received', 'webhook', ['seq'], unique=False, postgresql_where=sa.text("status = 'received'"))
+    op.create_index('ix_webhook_received_at', 'webhook', ['received_at'], unique=False)
+    op.create_index('uq_webhook_message', 'webhook', ['source', 'message_id'], unique=True)
+    op.create_index('uq_webhook_seq', 'webhook', ['seq'], unique=True)
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_index('uq_webhook_seq', table_name='webhook')
+    op.drop_index('uq_webhook_message', table_name='webhook')
+    op.drop_index('ix_webhook_received_at', table_name='webhook')
+    op.drop_index('ix_webhook_received', table_name='webhook', postgresql_where=sa.text("status = 'received'"))
+    op.drop_index('ix_webhook_processed', table_name='webhook', postgresql_where=sa.text("status = 'processed'"))
+    op.drop_table('webhook')
     op.drop_index('ix_task_due_at', table_name='task', postgresql_where=sa.text("status = 'open'"))
     op.drop_index('ix_task_deal_id', table_name='task')
     op.drop_table('task')
@@ -248,6 +354,13 @@ def downgrade() -> None:
     op.drop_table('process')
     op.drop_table('parked_message')
     op.drop_table('outbox')
+    op.drop_table('import_stage')
+    op.drop_table('import_row')
+    op.drop_index('ix_import_job_running', table_name='import_job', postgresql_where=sa.text("status = 'running'"))
+    op.drop_index('ix_import_job_created_at', table_name='import_job')
+    op.drop_table('import_job')
+    op.drop_table('import_error')
+    op.drop_table('import_chunk')
     op.drop_index('ix_idempotency_key_created_at', table_name='idempotency_key')
     op.drop_table('idempotency_key')
     op.drop_table('feed_entry')
@@ -269,5 +382,6 @@ def downgrade() -> None:
     op.drop_index('uq_customer_external_id', table_name='customer', postgresql_nulls_not_distinct=True, postgresql_where=sa.text('external_id IS NOT NULL AND NOT erased'))
     op.drop_index('ix_customer_updated_at', table_name='customer')
     op.drop_table('customer')
+    op.drop_table('crm_source')
     op.drop_table('consumer_offset')
     # ### end Alembic commands ###
