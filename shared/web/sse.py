@@ -15,7 +15,16 @@ from shared.auth.directory import EXTERNAL, visible
 from shared.auth.principal import Principal
 from shared.db.engine import Database
 from shared.metrics import SSE_CLIENTS
-from shared.web.feeds import PAGE, POLL_SECONDS, Broadcast, Feed, FeedItem, append_to_feed, forget_old_entries
+from shared.web.feeds import (
+    PAGE,
+    POLL_SECONDS,
+    Broadcast,
+    Feed,
+    FeedEntry,
+    FeedItem,
+    append_to_feed,
+    forget_old_entries,
+)
 from shared.web.stream_tickets import StreamPrincipal
 
 __all__ = [
@@ -55,16 +64,26 @@ async def _last_event_id(
 LastEventId = Annotated[int | None, Depends(_last_event_id)]
 
 
+def _everything(_entry: FeedEntry) -> bool:
+    return True
+
+
 async def feed_stream(
-    request: Request, *, feed: Feed, principal: Principal, last_event_id: int | None
+    request: Request,
+    *,
+    feed: Feed,
+    principal: Principal,
+    last_event_id: int | None,
+    accepts: Callable[[FeedEntry], bool] = _everything,
 ) -> EventSourceResponse:
     """Return the stream of the entries of `feed` that `principal` may see, behind `last_event_id` (None: from now).
 
+    Only entries that `accepts` lets through are told: what this listener asked for.
     Event `reset` tells that entries were missed (older than what is kept): read the present state again and go on.
     """
     database: Database = request.app.state.database
     start, missed = await feed.start_of(last_event_id)
-    listener = _Listener(database, feed, principal, start)
+    listener = _Listener(database, feed, principal, start, accepts)
     listener.sight = await _sight_of(database, principal)
     return EventSourceResponse(
         listener.events(request.app.state.name, missed=missed),
@@ -83,6 +102,7 @@ class _Listener:
     feed: Feed
     principal: Principal
     seq: int
+    accepts: Callable[[FeedEntry], bool]
     sight: Sight = field(default=lambda _scope: False)
 
     def heartbeat(self) -> ServerSentEvent:
@@ -107,7 +127,7 @@ class _Listener:
             entries = await self.feed.after(self.seq)
             for entry in entries:
                 self.seq = entry.seq
-                if self.sight(entry.scope):
+                if self.sight(entry.scope) and self.accepts(entry):
                     yield ServerSentEvent(event=entry.event, id=str(entry.seq), data=entry.data)
             if len(entries) < PAGE:
                 with contextlib.suppress(TimeoutError):
