@@ -1,1 +1,1 @@
-"""TBD."""
+"""The notify service: alert rules, alerts, channels, deliveries and the inbox."""

@@ -1,0 +1,1 @@
+"""Notify over HTTP: one module for each resource, its models beside its routes."""

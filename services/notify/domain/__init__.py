@@ -1,0 +1,1 @@
+"""What an alert rule means and what an alert says: pure decisions."""

@@ -1,0 +1,1 @@
+"""The SQL of the notify service: tables, and one module for each noun."""

@@ -1,0 +1,1 @@
+"""What notify does: load, decide, save, announce; one transaction each, and sending outside of any."""

@@ -1,0 +1,129 @@
+"""Names for texts, asked of the services that own them; short-lived, and never waited for long."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from shared.clock import Clock
+from shared.events.base import Names
+from shared.http_client import HttpClient, HttpFailure
+from shared.logging import get_logger
+from shared.runtime.service import Peers
+
+log = get_logger(__name__)
+
+_PATIENCE_SECONDS = 1.0
+_LARGEST_BOOK = 20_000
+_OF_GOALS = ("person", "team", "goal")
+
+
+class NameBook:
+    """Names by reference (`deal:ID`, `person:KEY`, `kpi:KEY`, `stage:PROCESS/CODE`), kept for `kept_for`.
+
+    A name that its owner does not tell in time is left out: the id stands for it.
+    """
+
+    def __init__(self, peers: Peers, kept_for: timedelta, clock: Clock) -> None:
+        self._peers = peers
+        self._kept_for = kept_for
+        self._clock = clock
+        self._known: dict[str, tuple[datetime, Names]] = {}
+
+    async def of(self, references: Iterable[str]) -> Mapping[str, Names]:
+        """Return the names of `references` as far as they can be had within a second."""
+        now = self._clock()
+        wanted = set(references) - {"org"}
+        missing = sorted(one for one in wanted if one not in self._known or self._known[one][0] <= now)
+        if missing:
+            await self._ask(missing, now + self._kept_for)
+        return {one: self._known[one][1] for one in wanted if one in self._known}
+
+    async def _ask(self, missing: Sequence[str], until: datetime) -> None:
+        if len(self._known) > _LARGEST_BOOK:
+            self._known.clear()
+        groups: dict[str, list[str]] = {}
+        for reference in missing:
+            kind, _, name = reference.partition(":")
+            groups.setdefault("goals" if kind in _OF_GOALS else kind, []).append(name)
+        questions = [self._learn(kind, names, until) for kind, names in groups.items()]
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await asyncio.gather(*questions)
+        except TimeoutError:
+            log.info("names_late", missing=len(missing))
+
+    async def _learn(self, kind: str, names: Sequence[str], until: datetime) -> None:
+        ask = {
+            "goals": self._of_goals,
+            "kpi": self._of_kpis,
+            "stage": self._of_stages,
+            "deal": self._of_deals,
+            "customer": self._of_customers,
+        }[kind]
+        for reference, name in (await ask(names)).items():
+            self._known[reference] = (until, name)
+
+    async def _of_goals(self, ids: Sequence[str]) -> Mapping[str, Names]:
+        answer = await _get(self._peers.goals, "/goals/v1/names", {"ids": ",".join(map(_bare, ids))})
+        told = {str(item["id"]): item for item in _items(answer)}
+        asked = {one: told[_bare(one)] for one in ids if _bare(one) in told}
+        return {f"{kind}:{one}": name for one, item in asked.items() for kind in _OF_GOALS if (name := _name(item))}
+
+    async def _of_kpis(self, keys: Sequence[str]) -> Mapping[str, Names]:
+        answer = await _get(self._peers.kpi, "/kpi/v1/definitions", {})
+        told = {str(item.get("key", item.get("kpi"))): item for item in _items(answer)}
+        return {f"kpi:{key}": name for key in keys if key in told and (name := _name(told[key]))}
+
+    async def _of_stages(self, stages: Sequence[str]) -> Mapping[str, Names]:
+        processes = {stage.partition("/")[0] for stage in stages}
+        answers = await asyncio.gather(*(self._process(code) for code in sorted(processes)))
+        return {reference: name for answer in answers for reference, name in answer.items()}
+
+    async def _process(self, code: str) -> Mapping[str, Names]:
+        answer = await _get(self._peers.pipeline, f"/pipeline/v1/processes/{quote(code, safe='')}", {})
+        stages = answer.get("stages") or []
+        return {f"stage:{code}/{stage['code']}": name for stage in stages if (name := _name(stage))}
+
+    async def _of_deals(self, ids: Sequence[str]) -> Mapping[str, Names]:
+        return await self._one_by_one("deal", "/pipeline/v1/deals", ids)
+
+    async def _of_customers(self, ids: Sequence[str]) -> Mapping[str, Names]:
+        return await self._one_by_one("customer", "/pipeline/v1/customers", ids)
+
+    async def _one_by_one(self, kind: str, path: str, ids: Sequence[str]) -> Mapping[str, Names]:
+        answers = await asyncio.gather(*(_get(self._peers.pipeline, f"{path}/{one}", {}) for one in ids))
+        named = zip(ids, answers, strict=True)
+        return {f"{kind}:{one}": name for one, answer in named if (name := _name(answer))}
+
+
+async def _get(peer: HttpClient, path: str, params: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the answer's object; empty where the owner does not know, or does not answer."""
+    try:
+        answer = await peer.request("GET", path, params=params)
+    except HttpFailure:
+        return {}
+    if not answer.ok:
+        return {}
+    try:
+        return msgspec.json.decode(answer.body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _items(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return answer.get("items") or []
+
+
+def _name(told: Mapping[str, Any]) -> Names | None:
+    name = told.get("name") or told.get("title")
+    if isinstance(name, dict):
+        return Names(str(name.get("zh") or name.get("en") or ""), str(name.get("en") or name.get("zh") or ""))
+    return Names(name, name) if isinstance(name, str) and name else None
+
+
+def _bare(key: str) -> str:
+    return key.removeprefix("external:")
