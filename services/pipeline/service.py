@@ -3,11 +3,21 @@
 from dataclasses import fields
 from functools import partial
 
-from services.pipeline.api import customers, deals, history, moves, processes, tasks
+from services.pipeline.api import (
+    customers,
+    deals,
+    history,
+    imports,
+    moves,
+    processes,
+    sources,
+    tasks,
+    webhooks,
+)
 from services.pipeline.api.context import ApiContext
 from services.pipeline.api.problems import answer_refusal
 from services.pipeline.consumers import subscriptions
-from services.pipeline.jobs import jobs
+from services.pipeline.jobs import jobs, loops
 from services.pipeline.settings import PipelineSettings
 from services.pipeline.store.exports import EXPORTS
 from services.pipeline.use_cases.context import Context
@@ -19,7 +29,17 @@ from shared.db.batcher import WriteBatcher
 from shared.runtime.service import Resources, Service
 from shared.web.app import create_app
 
-ROUTERS = (processes.router, customers.router, deals.router, history.router, moves.router, tasks.router)
+ROUTERS = (
+    processes.router,
+    customers.router,
+    deals.router,
+    history.router,
+    moves.router,
+    tasks.router,
+    imports.router,
+    sources.router,
+    webhooks.router,
+)
 
 
 def build(settings: PipelineSettings, resources: Resources) -> Service:
@@ -38,7 +58,7 @@ def build(settings: PipelineSettings, resources: Resources) -> Service:
         readiness={"default_process": partial(has_default_process, resources.database)},
     )
     app.add_exception_handler(Refusal, answer_refusal)
-    return Service("pipeline", app, resources.database, subscriptions(context), jobs(context, settings))
+    return Service("pipeline", app, resources.database, subscriptions(context), jobs(context, settings), loops(context))
 
 
 def _context(settings: PipelineSettings, resources: Resources) -> ApiContext:

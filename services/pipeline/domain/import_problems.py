@@ -17,6 +17,10 @@ TEXTS: Mapping[str, Text] = {
     "unknown_lifecycle": {"zh": "没有“{value}”这个客户状态", "en": "There is no customer lifecycle {value!r}"},
     "wrong_mapping": {"zh": "此处的映射写法不正确", "en": "The mapping is not written as it must be here"},
     "not_a_currency": {"zh": "“{value}”不是三个字母的币种代码", "en": "{value!r} is not a three-letter currency code"},
+    "not_a_secret": {
+        "zh": "密钥应为 whsec_ 加 24 至 64 字节的 Base64",
+        "en": "A secret is whsec_ and the Base64 of 24 to 64 bytes",
+    },
     "not_a_number": {"zh": "“{value}”不是数字", "en": "{value!r} is not a number"},
     "negative_amount": {"zh": "金额“{value}”为负", "en": "The amount {value!r} is negative"},
     "not_an_amount": {
@@ -39,6 +43,7 @@ TEXTS: Mapping[str, Text] = {
     "empty_file": {"zh": "文件没有表头", "en": "The file has no header"},
     "duplicate_column": {"zh": "表头中“{value}”出现多次", "en": "The header names {value!r} more than once"},
     "unknown_event_type": {"zh": "未知的事件类型“{value}”", "en": "The event type {value!r} is not known"},
+    "in_the_future": {"zh": "时间 {value} 在未来", "en": "The time {value} is in the future"},
     "body_expired": {"zh": "原始内容已过期删除", "en": "The raw body has expired and was deleted"},
 }
 

@@ -22,8 +22,8 @@ class DealRow(msgspec.Struct, frozen=True, kw_only=True):
     """What a row tells about a deal.
 
     `told` has what needs no look-up; `owner` and `customer` are UNSET where the row says nothing of them, and null
-    where it says that there is none. `course` is empty where the row tells no stage; a `partial` one is only what is
-    news, to be merged into what is known.
+    where it says that there is none. `course` is empty where the row tells no stage (a new deal then begins in the
+    first one, `at`); a `partial` one is only what is news, to be merged into what is known.
     """
 
     source: str
@@ -34,6 +34,7 @@ class DealRow(msgspec.Struct, frozen=True, kw_only=True):
     customer: CustomerName | msgspec.UnsetType | None = msgspec.UNSET
     course: tuple[Entry, ...] = ()
     partial: bool = False
+    at: datetime | None = None
 
     @property
     def undated(self) -> int:

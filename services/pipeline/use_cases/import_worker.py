@@ -8,18 +8,17 @@ from collections.abc import Awaitable
 from uuid import UUID
 
 import msgspec
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.store.imports import ImportJob, forget_rows, lock_import, next_running, plan_anew, save_import
 from services.pipeline.use_cases.context import Context
 from services.pipeline.use_cases.import_batch import take_batch
 from services.pipeline.use_cases.import_stage_log import record_stage_log
-from shared.db.engine import Signal
 from shared.db.errors import is_infrastructure
+from shared.logging import get_logger
 from shared.tracing import Cause, caused_by
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 BATCH_ROWS = 500
 # Between two batches live moves go first.
@@ -30,9 +29,8 @@ LOOK_EVERY_SECONDS = 2.0
 class ImportWorker:
     """Works on the oldest import that is not finished; one replica at a time (an exclusive loop)."""
 
-    def __init__(self, context: Context, received: Signal) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._received = received
 
     async def run(self) -> None:
         """Work until cancelled; faults of the surroundings end it, and the runtime starts it again."""
@@ -40,7 +38,7 @@ class ImportWorker:
             if await self.step():
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
-                await self._received.wait(LOOK_EVERY_SECONDS)
+                await self._context.import_received.wait(LOOK_EVERY_SECONDS)
 
     async def step(self) -> bool:
         """Take one batch of the oldest import; False when there is none."""

@@ -163,7 +163,7 @@ def _create(context: Context, known: _Known, row: DealRow, actor: str | None) ->
     process = known.newest[row.process]
     told = _told(known, row, None)
     told = DealFields(**{"name": row.external_id, **told, "source": row.source, "external_id": row.external_id})
-    course = row.course or (Entry(process.first.code, None),)
+    course = row.course or (Entry(process.first.code, row.at),)
     return record_course(process, None, course, told, context.recording(actor))
 
 
