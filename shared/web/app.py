@@ -89,15 +89,13 @@ def _cursor_secret(settings: Settings) -> bytes:
 
 
 def _include(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> None:
-    # Hot routes come first: the router tries one route after the other, nested ones twice.
     for router in routers:
         for route in router.routes:
             if isinstance(route, FastRoute):
                 path = prefix + route.path
-                handler = served_directly(path, route.endpoint)
-                app.router.routes.append(
-                    Route(path, handler, methods=list(route.methods or ()), include_in_schema=False)
-                )
+                hot = Route(path, served_directly(path, route.endpoint), methods=list(route.methods or ()))
+                # First of all: the router tries one route after the other, and nested ones twice.
+                app.router.routes.insert(0, hot)
     for router in routers:
         app.include_router(router, prefix=prefix, dependencies=[Depends(strict_input)])
 
