@@ -16,6 +16,7 @@ from services.notify.store import rules as rule_store
 from services.notify.store import values as value_store
 from services.notify.use_cases.alerting import Alerting, Notice
 from shared.bus.subscription import Delivery
+from shared.clock import rfc3339
 from shared.events.kpi import ValueAnnounced
 from shared.ids import new_id
 from shared.tracing import Cause
@@ -104,7 +105,8 @@ def _opened(rule: Rule, condition: KpiCondition, announced: Announced, step: Tra
         id=new_id(),
         rule_id=rule.id,
         instance=instance_of(rule.id, event.stream),
-        opened_by=identity(event),
+        # A changed condition may fire on the very value that the condition before it fired on.
+        opened_by=f"{identity(event)} since {rfc3339(rule.since)}",
         state="firing" if step.kind == "fired" else "pending",
         severity=rule.severity,
         subject=value_subject(event, condition.op, str(condition.threshold)),
