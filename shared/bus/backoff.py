@@ -1,5 +1,6 @@
 """How long to wait after the surroundings failed: full jitter, so that many members do not come back together."""
 
+import asyncio
 import random
 
 FIRST_SECONDS = 0.1
@@ -12,6 +13,13 @@ class Backoff:
     def __init__(self, longest: float = LONGEST_SECONDS) -> None:
         self._longest = longest
         self._limit = FIRST_SECONDS
+
+    async def wait(self) -> None:
+        """Wait before the next try; raises CancelledError at once when what failed hid a cancellation."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        await asyncio.sleep(self.next())
 
     def next(self) -> float:
         """Return the seconds to wait before the next try."""

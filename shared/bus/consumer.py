@@ -4,7 +4,6 @@ It owns partitions by session lock, fences with an epoch in the service's own da
 effects. What fails because of the surroundings is tried again for ever; what fails because of one event is isolated.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
@@ -71,7 +70,7 @@ class Consumer:
                     # The boundary of the consumer: whatever happened, nothing uncommitted was passed over.
                     level = "warning" if is_infrastructure(error) or isinstance(error, Fenced) else "exception"
                     getattr(log, level)("consumer_interrupted", group=self._group, error=repr(error))
-                    await asyncio.sleep(backoff.next())
+                    await backoff.wait()
         finally:
             await self.close()
 

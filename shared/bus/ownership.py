@@ -115,7 +115,7 @@ class Ownership:
                 raise
             log.warning("ownership_lost", family=self._family, error=repr(error))
             if backoff is not None:
-                await asyncio.sleep(backoff.next())
+                await backoff.wait()
             return False
         if backoff is not None:
             backoff.reset()

@@ -64,7 +64,7 @@ class Relay:
                     # The boundary of the relay: an outbox must be sent some day, whatever is wrong now.
                     level = "warning" if is_infrastructure(error) else "exception"
                     getattr(log, level)("relay_failed", service=self._service, error=repr(error))
-                    await asyncio.sleep(backoff.next())
+                    await backoff.wait()
         finally:
             await self._ownership.close()
 

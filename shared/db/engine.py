@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
 import msgspec
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.db.faultpoints import faultpoint
@@ -68,9 +69,16 @@ class Database:
         async with self.engine.connect() as tx:
             # The dictionary belongs to the pooled connection: a mark of a rolled back predecessor must not stay.
             tx.info.pop(_OUTBOX_WRITTEN, None)
-            async with tx.begin():
+            transaction = await tx.begin()
+            try:
                 yield tx
                 faultpoint(f"{self.application}.commit")
+                await transaction.commit()
+            except BaseException:
+                # A connection that is gone cannot roll back; that must not hide why, least of all a cancellation.
+                with suppress(DBAPIError, OSError):
+                    await transaction.rollback()
+                raise
             faultpoint(f"{self.application}.committed")
             if tx.info.pop(_OUTBOX_WRITTEN, False):
                 self.outbox_written.set()
