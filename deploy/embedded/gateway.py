@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.http_client import HttpClient
+from shared.http_client import Answer, HttpClient
 
 
 class Gateway:
@@ -21,7 +21,6 @@ class Gateway:
 
     def __init__(self, apps: Mapping[str, FastAPI]) -> None:
         self._apps = apps
-        self._clients = {name: HttpClient(base_url="http://gateway", app=app) for name, app in apps.items()}
         self._root: Mapping[str, Any] = {
             "/": self._index,
             "/livez": self._livez,
@@ -49,9 +48,9 @@ class Gateway:
         return JSONResponse({"status": "ok"})
 
     async def _readyz(self, _request: Request) -> Response:
-        answers = await asyncio.gather(*(client.request("GET", "/readyz") for client in self._clients.values()))
+        answers = await asyncio.gather(*(_ask_ready(app) for app in self._apps.values()))
         ready = all(answer.ok for answer in answers)
-        services = {name: json.loads(answer.body) for name, answer in zip(self._clients, answers, strict=True)}
+        services = {name: json.loads(answer.body) for name, answer in zip(self._apps, answers, strict=True)}
         return JSONResponse(
             {"status": "ready" if ready else "not_ready", "services": services}, status_code=200 if ready else 503
         )
@@ -61,3 +60,11 @@ class Gateway:
 
     async def _openapi(self, _request: Request) -> Response:
         return JSONResponse(openapi_with_all(self._apps))
+
+
+async def _ask_ready(app: FastAPI) -> Answer:
+    client = HttpClient(base_url="http://gateway", app=app)
+    try:
+        return await client.request("GET", "/readyz")
+    finally:
+        await client.close()
