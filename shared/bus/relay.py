@@ -34,7 +34,7 @@ _READ = text("SELECT id, topic, key, headers::text AS headers, value FROM outbox
 _DELETE = text("DELETE FROM outbox WHERE id = ANY(:ids)")
 _MEASURE = text(
     """
-    SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) AS some) AS pending,
+    SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) AS waiting) AS pending,
            (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox ORDER BY id LIMIT 1) AS age
     """
 )
