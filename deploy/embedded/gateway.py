@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from shared.web.openapi import openapi_with_all
-from shared.web.problems import not_found, problem_response
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.http_client import Answer, HttpClient
+from shared.web.openapi import openapi_with_all
+from shared.web.problems import not_found, problem_response
 
 
 class Gateway:
