@@ -72,13 +72,24 @@ def _query_fields(dependant: Dependant) -> Iterator[ModelField]:
 
 def check_json(body: bytes) -> None:
     """Raise 400 or 422 when a JSON body holds NUL, unpaired surrogates, NaN, infinities, or is no UTF-8 or too deep."""
-    if b"\x00" in body:
-        # JSON in UTF-16 or UTF-32, which RFC 8259 forbids between systems, has them everywhere.
+    if b"\x00" in body or not _is_utf8(body):
+        # JSON in UTF-16 or UTF-32, which RFC 8259 forbids between systems, has NUL everywhere.
         raise Problem(400, "malformed_json")
     if _is_suspicious(body):
         errors = [FieldError(pointer, *field_text(kind, {})) for pointer, kind in _bad_parts(_parsed(body), "", 0)]
         if errors:
             raise invalid(errors)
+
+
+def _is_utf8(body: bytes) -> bool:
+    # Python's own JSON reader lets surrogates pass that UTF-8 does not know.
+    if body.isascii():
+        return True
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_suspicious(body: bytes) -> bool:
