@@ -6,12 +6,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
-from services.kpi.use_cases.rebuild import rebuild
-from services.kpi.use_cases.verify import verify
-
 from deploy.embedded.assembly import Assembly
 from deploy.embedded.mode import opened
 from services.kpi.settings import KpiSettings
+from services.kpi.use_cases.rebuild import rebuild
+from services.kpi.use_cases.verify import verify
 from shared.bus.dead_letters import UnknownDeadLetter, list_dead_letters, replay, show
 from shared.bus.exports import HttpExport
 from shared.clock import rfc3339

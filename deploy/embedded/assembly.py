@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import FastAPI
-from services.goals.settings import GoalsSettings
-from services.kpi.settings import KpiSettings
-from services.notify.settings import NotifySettings
-from services.pipeline.settings import PipelineSettings
-from shared.auth.development_issuer import DevelopmentIssuer
-from shared.bus.postgres import PostgresBus
 from sqlalchemy.engine import URL, make_url
 
 from deploy.embedded.gateway import Gateway
 from services.goals import service as goals
+from services.goals.settings import GoalsSettings
 from services.kpi import service as kpi
+from services.kpi.settings import KpiSettings
 from services.notify import service as notify
+from services.notify.settings import NotifySettings
 from services.pipeline import service as pipeline
+from services.pipeline.settings import PipelineSettings
+from shared.auth.development_issuer import DevelopmentIssuer
+from shared.bus.postgres import PostgresBus
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.migrations import upgrade
@@ -55,14 +55,9 @@ def urls_beside(server_url: str) -> UrlOf:
 
 
 async def migrate_all(url_of: UrlOf) -> None:
-    """Bring the databases of all services and of the log to their newest schema."""
+    """Bring the databases of all services to their newest schema; the log prepares its own."""
     for name in SERVICES:
         await upgrade(url_of(name), name)
-    bus = PostgresBus(Database(url_of("bus"), "migrate", pool_size=1))
-    try:
-        await bus.prepare()
-    finally:
-        await bus.close()
 
 
 @contextlib.asynccontextmanager
@@ -73,6 +68,7 @@ async def assembled(
     async with contextlib.AsyncExitStack() as stack:
         bus = PostgresBus(Database(url_of("bus"), "bus"))
         stack.push_async_callback(bus.close)
+        await bus.prepare()
         outside = HttpClient()
         stack.push_async_callback(outside.close)
         apps: dict[str, FastAPI] = {}
