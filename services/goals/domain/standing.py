@@ -102,8 +102,9 @@ class Standing:
         return taken._announcing(found, now)
 
     def withdrawn(self, now: datetime) -> "Standing":
-        """Return the tombstone: the target is no more."""
-        return replace(self, deleted=True, version=next_version(self.version, now), recorded_at=now)
+        """Return the tombstone: the target is no more; one that nobody was told of needs no announcement."""
+        version = next_version(self.version, now) if self.version else 0
+        return replace(self, deleted=True, version=version, recorded_at=now)
 
     def announced(self) -> GoalProgressed:
         """Return the event of this version."""

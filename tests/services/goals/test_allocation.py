@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.goals.domain.allocation import Claim, InfeasibleBounds, allocate
 
-FEW = settings(max_examples=300, deadline=None)
+FEW = settings(max_examples=250, deadline=None)
 
 
 @st.composite
