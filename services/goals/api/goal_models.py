@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, JsonValue
 
+from services.goals.api.days import Day
 from services.goals.api.numbers import ProgressFields
 from services.goals.domain.goal import Baseline, Goal, GoalGrain, RelativeTo
 from services.goals.domain.numbers import text_of
@@ -31,7 +32,7 @@ class PeriodBody(Body):
     """A whole period, by its first day."""
 
     grain: GoalGrain
-    start: date
+    start: Day
 
 
 class RelativeTargetBody(Body):
@@ -74,7 +75,7 @@ class GoalsQuery(Pagination):
 
     kpi: Code | None = None
     scope: ShortText | None = None
-    on: date | None = None
+    on: Day | None = None
 
 
 class PeriodAnswer(Answer):

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.goals.api.days import Day
 from services.goals.store import history
 from shared.web.models import Answer, Query, Rfc3339
 
@@ -13,7 +14,7 @@ from shared.web.models import Answer, Query, Rfc3339
 class HistoryQuery(Query):
     """`on` keeps the version in force on that day."""
 
-    on: date | None = None
+    on: Day | None = None
 
 
 class VersionAnswer(Answer):

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from services.goals.api.batches import LARGEST_BATCH, BatchAnswer, add_all, one_or_many
 from services.goals.api.context import InContext
+from services.goals.api.days import Day
 from services.goals.api.histories import HistoryAnswer, HistoryQuery, history_of
 from services.goals.domain.people import Person
 from services.goals.domain.refusal import Missing, Refusal
@@ -57,7 +58,7 @@ class NewPersonBody(Body):
     external_id: ExternalId
     name: ShortText
     team_id: ExternalId | None = None
-    effective_on: date | None = None
+    effective_on: Day | None = None
     role: Role = "rep"
     ability: Ability = 50
     experience_months: Months = 12
@@ -88,7 +89,7 @@ class PersonChangesBody(Body):
     experience_months: Months = 0
     availability: Availability = "1.00"
     active: StrictBool = True
-    effective_on: date | None = None
+    effective_on: Day | None = None
 
     def changes(self) -> dict[str, Any]:
         told = {

@@ -139,6 +139,9 @@ async def test_all_faults_at_once(goals: Goals):
         ({"scope": "person:nobody"}, "/scope", "unknown_scope"),
         ({"scope": "world"}, "/scope", "unknown_scope"),
         ({"period": {"grain": "week", "start": "2026-06-16"}}, "/period/start", "not_a_period_start"),
+        ({"period": {"grain": "day", "start": "9999-12-31"}}, "/period/start", "too_large"),
+        ({"period": {"grain": "day", "start": 86400}}, "/period/start", "invalid_format"),
+        ({"period": {"grain": "total", "start": "2026-01-01"}}, "/period/grain", "not_allowed"),
     ],
 )
 async def test_one_fault(goals: Goals, change, pointer, code):

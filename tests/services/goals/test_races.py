@@ -2,10 +2,14 @@
 
 import asyncio
 from datetime import date
+from decimal import Decimal
 
-from services.goals.store import progress
+from services.goals.domain.kpis import KPIS
+from services.goals.use_cases.goals import NewGoal, set_goal
 from services.goals.use_cases.progress import apply_values
+from services.goals.use_cases.targets import Settled
 from shared.bus.subscription import Delivery
+from shared.calendar import period_of
 from shared.events.codec import Message, decode, read_envelope
 from shared.events.kpi import Watch
 from tests.services.goals.harness import Goals, value_message
@@ -13,6 +17,7 @@ from tests.services.goals.harness import Goals, value_message
 WATCH = Watch(
     kpi="won_amount", scope="org", grain="quarter", start=date(2026, 4, 1), end=date(2026, 7, 1), currency="CNY"
 )
+QUARTER = period_of(WATCH.start, "quarter")
 GOAL = {
     "title": "Q2",
     "kpi": "won_amount",
@@ -39,10 +44,9 @@ async def test_a_value_being_applied_is_waited_for_by_a_goal_being_set(goals: Go
 
 async def test_a_goal_being_set_is_waited_for_by_a_value_being_applied(goals: Goals):
     context = goals.service.app.state.context
-    made = await goals.ok("POST", "/goals", GOAL | {"title": "the first"})
+    new = NewGoal("Q2", KPIS["won_amount"], "org", QUARTER, Settled(Decimal("1000.00"), "CNY"))
     async with goals.database.transaction() as tx:
-        await progress.lock_values(tx, [WATCH.key])
-        [row] = (await progress.of_goals(tx, [made["id"]])).values()
+        goal = await set_goal(tx, new, context.yardstick, context.clock())
 
         async def apply() -> None:
             async with goals.database.transaction() as other:
@@ -51,9 +55,8 @@ async def test_a_goal_being_set_is_waited_for_by_a_value_being_applied(goals: Go
         applying = asyncio.create_task(apply())
         await asyncio.sleep(0.3)
         assert not applying.done()
-        assert row.result is None
     await applying
-    assert (await goals.ok("GET", f"/goals/{made['id']}"))["result"] == "700.00"
+    assert (await goals.ok("GET", f"/goals/{goal.id}"))["result"] == "700.00"
 
 
 async def test_one_external_id_is_made_once(goals: Goals):
