@@ -40,13 +40,13 @@ def course_of_row(told: Sequence[ToldEntry], current: str | None, places: Places
         for entry in told
         if not entry.certain and entry.at is None and _was_entered(places[entry.stage], here, reach)
     ]
-    known = [entry for entry in known if entry.at is not None or entry.stage not in dated]
+    known = [entry for entry in dict.fromkeys(known) if entry.at is not None or entry.stage not in dated]
     course = in_order(known, places)
     if course and course[-1].stage != here:
         course = sorted(course, key=lambda entry: places[entry.stage].order)
     if not course or course[-1].stage != here:
         course.append(Entry(here, None))
-    return tuple(dict.fromkeys(course))
+    return tuple(course)
 
 
 def _present(known: Sequence[Entry], places: Places) -> str | None:
@@ -79,20 +79,22 @@ def in_order(known: Sequence[Entry], places: Places) -> list[Entry]:
     course = sorted(dated, key=lambda entry: (entry.at or _BEFORE_ALL, places[entry.stage].order))
     undated = sorted((entry for entry in known if entry.at is None), key=lambda entry: places[entry.stage].order)
     for entry in undated:
-        order = places[entry.stage].order
-        behind = (index for index, other in enumerate(course) if places[other.stage].order > order)
-        course.insert(next(behind, len(course)), entry)
+        course.insert(_index_in_process(course, entry, places), entry)
     return course
 
 
-def merge_entries(recorded: Sequence[StageEntry], told: Sequence[Entry]) -> tuple[Entry, ...]:
+def merge_entries(recorded: Sequence[StageEntry], told: Sequence[Entry], places: Places) -> tuple[Entry, ...]:
     """Return the recorded course with the told entries at their dates: a late one never moves a deal back.
 
     To be told the stage in which a deal was at that time anyway adds nothing; a stage that is known to be entered later
-    is then entered earlier. An entry without a date is what the deal does now.
+    is then entered earlier. An entry without a date adds a stage that was not known to be entered.
     """
     course = [Entry(entry.stage.code, entry.at) for entry in recorded]
     for entry in told:
+        if entry.at is None:
+            if all(known.stage != entry.stage for known in course):
+                course.insert(_index_in_process(course, entry, places), entry)
+            continue
         index = _index_at(course, entry.at)
         if index and course[index - 1].stage == entry.stage:
             continue
@@ -103,8 +105,13 @@ def merge_entries(recorded: Sequence[StageEntry], told: Sequence[Entry]) -> tupl
     return tuple(course)
 
 
-def _index_at(course: Sequence[Entry], at: datetime | None) -> int:
+def _index_in_process(course: Sequence[Entry], entry: Entry, places: Places) -> int:
+    order = places[entry.stage].order
+    return next((index for index, known in enumerate(course) if places[known.stage].order > order), len(course))
+
+
+def _index_at(course: Sequence[Entry], at: datetime) -> int:
     index = len(course)
-    while at is not None and index and (course[index - 1].at or _BEFORE_ALL) > at:
+    while index and (course[index - 1].at or _BEFORE_ALL) > at:
         index -= 1
     return index

@@ -155,7 +155,7 @@ def _decide(context: Context, known: _Known, row: DealRow, actor: str | None) ->
     if strange is not None:
         return Problem("unknown_stage", None, strange)
     recorded = Recorded(deal, known.courses.get(deal.id, ()), known.tasks.get(deal.id, ()))
-    course = merge_entries(recorded.course, row.course) if row.partial else row.course
+    course = merge_entries(recorded.course, row.course, process.places) if row.partial else row.course
     return record_course(process, recorded, course, _told(known, row, deal), context.recording(actor, deal.updated_at))
 
 
