@@ -77,6 +77,11 @@ def _country_year(country: str, year: int) -> holidays.HolidayBase:
     return holidays.country_holidays(country, years=year)
 
 
+@lru_cache(maxsize=4096)
+def _is_working_day(country: str, day: date) -> bool:
+    return bool(_country_year(country, day.year).is_working_day(day))
+
+
 @dataclass(frozen=True, slots=True)
 class BusinessCalendar:
     """Working days of a country (with its make-up workdays), `overrides` first; one working day is 24 h of SLA time."""
@@ -86,7 +91,7 @@ class BusinessCalendar:
     overrides: tuple[tuple[date, bool], ...] = ()
 
     def is_working_day(self, day: date) -> bool:
-        return dict(self.overrides).get(day, bool(_country_year(self.country, day.year).is_working_day(day)))
+        return dict(self.overrides).get(day, _is_working_day(self.country, day))
 
     def add_working_time(self, start: datetime, duration: timedelta) -> datetime:
         """Return when `duration` of working-day time has passed after `start`; days off do not count."""

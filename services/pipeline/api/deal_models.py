@@ -11,7 +11,7 @@ from services.pipeline.domain.process import Process
 from services.pipeline.store.owners import Owner
 from services.pipeline.use_cases.deals import OwnerName
 from shared.events.pipeline import DealStatus, StageKind
-from shared.money import Money
+from shared.money import to_text
 from shared.web.models import (
     Answer,
     Body,
@@ -156,48 +156,51 @@ class DealAnswer(Answer):
     version: int
 
     @classmethod
-    def of(cls, deal: Deal, process: Process, owner: Owner | None) -> "DealAnswer":
-        # Nothing here needs to be checked again, and the hot path answers with it: construct, not validate.
-        place = deal.stage
-        name = process.by_code[place.code].name
-        return cls.model_construct(
-            id=deal.id,
-            name=deal.name,
-            process=deal.process,
-            process_version=deal.process_version,
-            stage=StageAnswer.model_construct(
-                code=place.code,
-                name=NamesBody.model_construct(zh=name.zh, en=name.en),
-                kind=place.kind,
-                order=place.order,
-            ),
-            status=deal.status,
-            owner=owner_answer(owner),
-            customer_id=deal.customer_id,
-            amount=amount_answer(deal),
-            expected_close_on=deal.expected_close_on,
-            external_id=deal.external_id,
-            product=deal.product,
-            source=deal.source,
-            lost_reason=deal.lost_reason,
-            fields=deal.fields,
-            stage_entered_at=deal.stage_entered_at,
-            sla_due_at=deal.sla_due_at,
-            sla_breached=deal.sla_breached,
-            created_at=deal.created_at,
-            updated_at=deal.updated_at,
-            closed_at=deal.closed_at,
-            version=deal.version,
-        )
+    def of(cls, deal: Deal, process: Process, owner: Owner | None) -> Self:
+        return cls.model_validate(deal_document(deal, process, owner))
+
+
+def deal_document(deal: Deal, process: Process, owner: Owner | None) -> dict[str, object]:
+    """Return what DealAnswer says of a deal, for the encoder of the hot route: a model costs ten times as much."""
+    place = deal.stage
+    name = process.by_code[place.code].name
+    return {
+        "id": deal.id,
+        "name": deal.name,
+        "process": deal.process,
+        "process_version": deal.process_version,
+        "stage": {
+            "code": place.code,
+            "name": {"zh": name.zh, "en": name.en},
+            "kind": place.kind,
+            "order": place.order,
+        },
+        "status": deal.status,
+        "owner": None if owner is None else owner._asdict(),
+        "customer_id": deal.customer_id,
+        "amount": _amount(deal),
+        "expected_close_on": deal.expected_close_on,
+        "external_id": deal.external_id,
+        "product": deal.product,
+        "source": deal.source,
+        "lost_reason": deal.lost_reason,
+        "fields": deal.fields,
+        "stage_entered_at": deal.stage_entered_at,
+        "sla_due_at": deal.sla_due_at,
+        "sla_breached": deal.sla_breached,
+        "created_at": deal.created_at,
+        "updated_at": deal.updated_at,
+        "closed_at": deal.closed_at,
+        "version": deal.version,
+    }
+
+
+def _amount(deal: Deal) -> dict[str, str] | None:
+    if deal.amount is None or deal.currency is None:
+        return None
+    return {"amount": to_text(deal.amount, deal.currency), "currency": deal.currency}
 
 
 def owner_answer(owner: Owner | None) -> OwnerAnswer | None:
     """Return an owner as clients read one."""
-    return None if owner is None else OwnerAnswer.model_construct(**owner._asdict())
-
-
-def amount_answer(deal: Deal) -> MoneyBody | None:
-    """Return the amount of a deal as clients read it."""
-    if deal.amount is None or deal.currency is None:
-        return None
-    return MoneyBody.model_construct(amount=Money(deal.amount, deal.currency).amount, currency=deal.currency)
+    return None if owner is None else OwnerAnswer(**owner._asdict())

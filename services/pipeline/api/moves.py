@@ -10,7 +10,7 @@ from pydantic import ConfigDict, StringConstraints
 from starlette.requests import Request
 
 from services.pipeline.api.context import ApiContext, CurrentContext
-from services.pipeline.api.deal_models import DealAnswer
+from services.pipeline.api.deal_models import DealAnswer, deal_document
 from services.pipeline.api.problems import unmet_criteria
 from services.pipeline.domain.move import Move
 from services.pipeline.use_cases.errors import Fault, Invalid, NotFound
@@ -101,6 +101,7 @@ class MoveAnswer(Answer):
 
 
 _decoder = msgspec.json.Decoder(FastMoveBody)
+_encoder = msgspec.json.Encoder()
 
 
 async def post_move(request: Request) -> Response:
@@ -150,23 +151,23 @@ def _move(body: FastMoveBody, now: datetime) -> Move:
 
 def _reply(outcome: MoveOutcome) -> EncodedReply:
     event, deal = outcome.moved.event, outcome.moved.change.deal
-    answer = MoveAnswer.model_construct(
-        move=RecordedMoveAnswer.model_construct(
-            id=event.move_id,
-            from_stage=outcome.from_stage,
-            to_stage=deal.stage.code,
-            occurred_at=event.occurred_at,
-            recorded_at=event.recorded_at,
-            version=event.version,
-            by=event.actor,
-            reason=outcome.move.override or outcome.move.reason,
-            broke=list(event.broke),
-            overridden=event.overridden,
-        ),
-        deal=DealAnswer.of(deal, outcome.process, outcome.owner),
-        consistency_token=f"{event.stream}@{event.version}",
-    )
-    return 201, {"etag": etag(deal.version)}, answer.model_dump_json().encode()
+    answer = {
+        "move": {
+            "id": event.move_id,
+            "from_stage": outcome.from_stage,
+            "to_stage": deal.stage.code,
+            "occurred_at": event.occurred_at,
+            "recorded_at": event.recorded_at,
+            "version": event.version,
+            "by": event.actor,
+            "reason": outcome.move.override or outcome.move.reason,
+            "broke": event.broke,
+            "overridden": event.overridden,
+        },
+        "deal": deal_document(deal, outcome.process, outcome.owner),
+        "consistency_token": f"{event.stream}@{event.version}",
+    }
+    return 201, {"etag": etag(deal.version)}, _encoder.encode(answer)
 
 
 class UnmetAnswer(Answer):
