@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -32,7 +33,8 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def _is_surrounding(error: BaseException) -> bool:
-    if isinstance(error, OSError | PoolTimeout):
+    # The driver's internal error is what a connection that breaks between two of its steps ends in.
+    if isinstance(error, OSError | PoolTimeout | asyncpg.InternalClientError):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True

@@ -16,6 +16,8 @@ from shared.db.engine import Database
 
 IDLE_TIMEOUT = "6s"
 ANSWER_SECONDS = 4.0
+# The last one is what the driver says when the connection breaks between two of its own steps.
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 _LOCKS = """
     SELECT classid::bigint AS high, objid::bigint AS low, objsubid = 2 AS is_member
@@ -67,14 +69,14 @@ class SessionLocks:
         """End the session; its locks are free at once, even when the server does not answer."""
         try:
             await self._connection.close(timeout=1)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _LOST:
             self._connection.terminate()
 
     async def _ask(self, statement: str, *values: object) -> "list[asyncpg.Record]":
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return list(await self._connection.fetch(statement, *values))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _LOST as error:
             self._connection.terminate()
             raise LocksLost from error
 

@@ -1,7 +1,9 @@
 """A toy pipeline and a toy kpi on the real outbox, relay, bus and consumer, with the invariants that no fault may break."""
 
+import asyncio
+import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -269,3 +271,14 @@ async def settle(relay: Relay, consumer: Consumer) -> None:
     """Relay and consume until nothing is left to do."""
     while await relay.step() + await consumer.step(0):
         pass
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 15) -> None:
+    """Wait until `holds()` is true; raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = holds()
+        if answer if isinstance(answer, bool) else await answer:
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError
