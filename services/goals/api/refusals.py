@@ -5,7 +5,10 @@ from starlette.responses import Response
 
 from services.goals.domain.refusal import AlreadyExists, Impossible, Invalid, Missing, Refusal, Unavailable
 from shared.language import Text
+from shared.logging import get_logger
 from shared.web.problems import FieldError, Problem, conflict, invalid, not_found, problem_response
+
+log = get_logger(__name__)
 
 _EXISTS: Text = {"zh": "该 external_id 已存在，见 id", "en": "this external_id exists already, under `id`"}
 _UNAVAILABLE: Text = {
@@ -34,4 +37,6 @@ async def refused(request: Request, error: Exception) -> Response:
     """Answer a refusal that a use case raised; the handler the service registers for all of them."""
     if not isinstance(error, Refusal):
         raise error
+    if isinstance(error, Unavailable):
+        log.warning("kpi_unavailable", error=str(error))
     return problem_response(request, problem_of(error))

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from shared.bus.consumer import apply_messages
 from shared.events.codec import read_envelope
 from shared.events.goals import GoalProgressed
 from shared.events.kpi import Watch
@@ -21,7 +22,7 @@ GOAL = {
 
 
 def watch(scope: str = "org", currency: str | None = "CNY", **fields: object) -> Watch:
-    return Watch(**({"kpi": "won_amount", "scope": scope, "currency": currency} | QUARTER | fields))  # type: ignore[arg-type]
+    return Watch(**({"kpi": "won_amount", "scope": scope, "currency": currency} | QUARTER | fields))
 
 
 async def test_a_value_becomes_the_result(goals: Goals):
@@ -228,8 +229,6 @@ async def test_a_new_target_is_progress_too(goals: Goals, target):
 
 
 async def test_a_value_that_cannot_be_read_is_a_dead_letter_and_no_other(goals: Goals):
-    from shared.bus.consumer import apply_messages
-
     made = await goals.ok("POST", "/goals", GOAL)
     bad, good = value_message(watch(grain="month"), "much", 5), value_message(watch(), "5.00", 5)
     outcome = await apply_messages(goals.database, goals.service.subscriptions[0], [bad, good])
