@@ -1,1 +1,1 @@
-"""TBD."""
+"""The KPI service: turns the deal stream into live values, and announces what somebody watches."""

@@ -1,0 +1,1 @@
+"""HTTP of kpi: one module per resource, its models beside its routes."""

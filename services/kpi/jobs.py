@@ -1,0 +1,28 @@
+"""What kpi does by the clock."""
+
+from datetime import timedelta
+
+from services.kpi.use_cases.context import Context
+from services.kpi.use_cases.watching import announce_new_periods, forget_unwatched
+from shared.runtime.service import Job
+from shared.web.feeds import forget_old_entries
+
+
+def jobs(context: Context) -> tuple[Job, ...]:
+    """Return the jobs: new periods of rolling watches, and what is to be forgotten."""
+
+    async def new_periods() -> None:
+        await announce_new_periods(context.database, context.clock, context.zone)
+
+    async def unwatched() -> None:
+        await forget_unwatched(context.database, context.clock)
+
+    async def old_entries() -> None:
+        async with context.database.transaction() as tx:
+            await forget_old_entries(tx, context.clock())
+
+    return (
+        Job("announce_new_periods", timedelta(seconds=5), new_periods),
+        Job("forget_unwatched", timedelta(minutes=1), unwatched),
+        Job("forget_old_entries", timedelta(minutes=10), old_entries),
+    )

@@ -1,0 +1,1 @@
+"""SQL of the KPI service: set-based, one module per noun."""

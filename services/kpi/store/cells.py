@@ -1,0 +1,58 @@
+"""Day cells: the one upsert that changes them, and the sums read from them."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.kpi.domain.definitions import Sums
+from services.kpi.domain.facts import Dims
+from services.kpi.domain.tally import CellKey, Change
+
+# Rows come sorted by key: two writers that meet on cells wait for each other in one order.
+_ADD = text(
+    """
+    INSERT INTO cell AS c (generation, measure, owner, day, slice, num, den, n)
+    SELECT :generation, r.*
+    FROM unnest(CAST(:measures AS smallint[]), CAST(:owners AS int[]), CAST(:days AS int[]), CAST(:slices AS int[]),
+                CAST(:nums AS bigint[]), CAST(:dens AS bigint[]), CAST(:ns AS bigint[])) AS r
+    ON CONFLICT (generation, measure, owner, day, slice) DO UPDATE
+        SET num = c.num + excluded.num, den = c.den + excluded.den, n = c.n + excluded.n
+    """
+)
+_ALL = text(
+    """
+    SELECT c.measure, o.key AS owner, c.day, s.process, s.stage, s.product, s.source, s.currency, c.num, c.den, c.n
+    FROM cell AS c JOIN slice AS s ON s.id = c.slice LEFT JOIN owner AS o ON o.id = c.owner
+    WHERE c.generation = :generation AND (c.num <> 0 OR c.den <> 0 OR c.n <> 0)
+    """
+)
+
+
+async def add_to_cells(
+    tx: AsyncConnection,
+    generation: int,
+    changes: Mapping[CellKey, Change],
+    owners: Mapping[str | None, int],
+    slices: Mapping[Dims, int],
+) -> None:
+    """Add `changes` to the cells: the last rows that a transaction locks."""
+    rows = sorted(
+        (key.measure, owners[key.owner], key.day, slices[key.dims], change.num, change.den, change.n)
+        for key, change in changes.items()
+    )
+    if rows:
+        names = ("measures", "owners", "days", "slices", "nums", "dens", "ns")
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        await tx.execute(_ADD, {"generation": generation, **columns})
+
+
+async def all_cells(tx: AsyncConnection, generation: int) -> dict[CellKey, Sums]:
+    """Return every cell that holds something."""
+    rows = await tx.execute(_ALL, {"generation": generation})
+    return {
+        CellKey(row.measure, row.owner, row.day, Dims(row.process, row.stage, row.product, row.source, row.currency)): (
+            Sums(row.num, row.den, row.n)
+        )
+        for row in rows
+    }

@@ -1,0 +1,51 @@
+"""Generations: which rebuild of the truth is read and written, and the removal of those that no longer are."""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.db.engine import Database
+
+CHUNK = 20_000
+_DERIVED = ("cell", "fact", "entity_state")
+
+_ACTIVE = text("SELECT id FROM generation WHERE state = 'active'")
+_BEGIN = text("INSERT INTO generation (state) VALUES ('building') RETURNING id")
+_RETIRE = text("UPDATE generation SET state = 'retired' WHERE state = 'active'")
+_ACTIVATE = text("UPDATE generation SET state = 'active' WHERE id = :generation AND state = 'building'")
+_OTHERS = text("SELECT id FROM generation WHERE state <> 'active' ORDER BY id")
+_FORGET = text("DELETE FROM generation WHERE id = :generation AND state <> 'active'")
+
+
+async def active_generation(tx: AsyncConnection) -> int:
+    """Return the generation that is the present truth, as of this statement."""
+    return int((await tx.execute(_ACTIVE)).scalar_one())
+
+
+async def begin_generation(tx: AsyncConnection) -> int:
+    """Make a new generation to be filled, and return it."""
+    return int((await tx.execute(_BEGIN)).scalar_one())
+
+
+async def activate(tx: AsyncConnection, generation: int) -> None:
+    """Make `generation` the present truth; the one before is retired."""
+    await tx.execute(_RETIRE)
+    await tx.execute(_ACTIVATE, {"generation": generation})
+
+
+async def remove_inactive_generations(database: Database) -> None:
+    """Delete everything of retired and abandoned generations, in chunks that hold no lock for long."""
+    async with database.autocommit() as connection:
+        others = (await connection.execute(_OTHERS)).scalars().all()
+        for generation in others:
+            for table in _DERIVED:
+                await _empty(connection, table, generation)
+            await connection.execute(_FORGET, {"generation": generation})
+
+
+async def _empty(connection: AsyncConnection, table: str, generation: int) -> None:
+    statement = text(
+        f"DELETE FROM {table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - the table names are three constants
+        f"SELECT ctid FROM {table} WHERE generation = :generation LIMIT :chunk))"
+    )
+    while (await connection.execute(statement, {"generation": generation, "chunk": CHUNK})).rowcount:
+        pass

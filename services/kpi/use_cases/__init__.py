@@ -1,0 +1,1 @@
+"""What the KPI service does: count, answer, announce, rebuild, verify."""
