@@ -61,7 +61,7 @@ def configure_logging(level: str, style: LogFormat) -> None:
     access = logging.StreamHandler(sys.stderr)
     access.setFormatter(_JsonAccess() if style == "json" else _ConsoleAccess())
     _access.handlers, _access.propagate = [access], False
-    for noisy in ("uvicorn.access", "httpx", "httpcore"):
+    for noisy in ("uvicorn.access", "httpx", "httpcore", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

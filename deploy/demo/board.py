@@ -76,7 +76,7 @@ def _at(begin: datetime, first: timedelta, step: timedelta, place: int) -> datet
     return (begin + first + step * place).replace(microsecond=0)
 
 
-async def meet_standard(api: Api, deal_id: str, stages: dict[str, Json]) -> None:
+async def meet_standard(api: Api, deal_id: str, stages: dict[str, Json], customer_id: str) -> None:
     """Do what the present stage of a deal asks for: its open tasks, with evidence, and the fields of its criteria."""
     deal = await api.get(f"/pipeline/v1/deals/{deal_id}")
     criteria = stages[deal["stage"]["code"]]["exit_criteria"]
@@ -84,19 +84,20 @@ async def meet_standard(api: Api, deal_id: str, stages: dict[str, Json]) -> None
     tasks = await api.get("/pipeline/v1/tasks", {"deal_id": deal_id, "status": "open"})
     for task in tasks["items"]:
         await api.patch(f"/pipeline/v1/tasks/{task['id']}", {"status": "done", "result": evidence})
-    changes = _fields(criteria)
+    changes = _fields(criteria, customer_id)
     if changes:
         await api.patch(f"/pipeline/v1/deals/{deal_id}", changes)
 
 
-def _fields(criteria: list[Json]) -> Json:
+def _fields(criteria: list[Json], customer_id: str) -> Json:
     """Return the PATCH of a deal that meets the field criteria."""
     changes: Json = {}
     for item in criteria:
         if item["kind"] not in ("field_present", "field_at_least", "field_equals"):
             continue
         head, _, name = str(item["field"]).partition(".")
-        value = item.get("value", "2099-12-31" if head == "expected_close_on" else "agreed")
+        known = {"expected_close_on": "2099-12-31", "customer_id": customer_id}
+        value = item.get("value", known.get(head, "agreed"))
         if head == "fields":
             changes.setdefault("fields", {})[name] = value
         elif head not in ("amount", "owner"):

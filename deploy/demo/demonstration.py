@@ -84,7 +84,8 @@ async def _play(wanted: Demonstration, screen: Screen, data_dir: Path) -> None:
         figures, organisation = await run_history(api, screen)
         process = await api.get(f"/pipeline/v1/processes/{board.PROCESS}")
         stages = {stage["code"]: stage for stage in process["stages"]}
-        scene = Scene(api, screen, organisation, inbox, ZoneInfo(settings.time_zone), stages)
+        customer = (await api.get("/pipeline/v1/customers", {"limit": "1"}))["items"][0]["id"]
+        scene = Scene(api, screen, organisation, inbox, ZoneInfo(settings.time_zone), stages, customer)
         live, times = await run_live(scene, receiver_url, secret)
         measured |= times | await _survive(screen, child, data_dir)
         figures |= live | {"verified": True}

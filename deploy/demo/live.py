@@ -19,6 +19,9 @@ from shared.http_client import HttpClient
 MEASURED_MOVES = 200
 LIVE_AMOUNT = "88000.00"
 WAIT_SECONDS = 20.0
+# The board has 100 open deals in its first three stages: two moves each are the 200 measured ones.
+EARLY_STAGES = 3
+EVERY_MOVE = "every move of the measured deals"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Scene:
     inbox: "Inbox"
     zone: ZoneInfo
     stages: dict[str, Json]
+    customer_id: str
 
     @property
     def quarter(self) -> Period:
@@ -54,21 +58,26 @@ class Inbox:
         self._client = HttpClient(base_url=url)
         self._seen: list[Json] = []
 
-    async def wait_for(self, wanted: dict[str, str]) -> Json:
-        """Return the first alert whose data has all of `wanted`; raises DemoFailure after 20 s."""
+    async def wait_for(self, rule: str, *, correlation_id: str | None = None, token: str | None = None) -> Json:
+        """Return the first alert of `rule` with that correlation or about that `stream@version`, waiting at most 20 s."""
         deadline = time.monotonic() + WAIT_SECONDS
         looked = 0
         while time.monotonic() < deadline:
             for entry in self._seen[looked:]:
                 data = entry["alert"]["data"]
-                if all(str(data.get(name)) == value for name, value in wanted.items()):
+                about = f"{data['subject']['stream']}@{data['subject']['version']}"
+                if (
+                    data["rule"]["name"] == rule
+                    and correlation_id in (None, data["correlation_id"])
+                    and token in (None, about)
+                ):
                     return entry
             looked = len(self._seen)
             answer = await self._client.request("GET", "/alerts", params={"behind": str(looked)})
             self._seen += json.loads(answer.body)
             if len(self._seen) == looked:
                 await asyncio.sleep(0.002)
-        raise DemoFailure(f"no alert with {wanted} within {WAIT_SECONDS:.0f} s")
+        raise DemoFailure(f"no alert of the rule {rule!r} within {WAIT_SECONDS:.0f} s")
 
     async def close(self) -> None:
         await self._client.close()
@@ -159,13 +168,13 @@ async def _play_one_deal(scene: Scene, goal: Json) -> Json:
     for item in unmet:
         screen.say(*(f"     - {item['message']}",) * 2)
     for target in (*board.OPEN_STAGES[1:], "won"):
-        await board.meet_standard(api, deal["id"], scene.stages)
+        await board.meet_standard(api, deal["id"], scene.stages, scene.customer_id)
         correlation = f"demo-{deal['id']}-{target}"
         moved = await api.post(moves, {"to_stage": target}, {"x-request-id": correlation})
     after = await scene.value("won_amount", moved["consistency_token"])
     reached = await _goal_with(scene, goal["id"], "reached")
-    on_value = await scene.inbox.wait_for({"rule_name": "won amount reached"})
-    on_goal = await scene.inbox.wait_for({"rule_name": "goal reached", "correlation_id": correlation})
+    on_value = await scene.inbox.wait_for("won amount reached")
+    on_goal = await scene.inbox.wait_for("goal reached", correlation_id=correlation)
     screen.say(
         f"   任务做完后一路推进到赢单：赢单金额 {money(before['value'])} -> {money(after['value'])} {board.CURRENCY}，"
         f"目标 {percent(goal['attainment'])} -> {percent(reached['attainment'])}（{reached['state']}）",
@@ -183,7 +192,7 @@ async def _play_one_deal(scene: Scene, goal: Json) -> Json:
         "won_amount": [before["value"], after["value"]],
         "attainment": [goal["attainment"], reached["attainment"]],
         "state": reached["state"],
-        "alerts": sorted({on_value["alert"]["data"]["rule_name"], on_goal["alert"]["data"]["rule_name"]}),
+        "alerts": sorted(alert["alert"]["data"]["rule"]["name"] for alert in (on_value, on_goal)),
     }
 
 
@@ -199,7 +208,7 @@ async def _refused(api: Api, moves: str) -> list[Json]:
 async def _measure(scene: Scene, channel_id: str) -> Json:
     """Time MEASURED_MOVES accepted moves until the KPI says so and until the receiver has the alert."""
     rule = {
-        "name": "every move of the measured deals",
+        "name": EVERY_MOVE,
         "when": {"event": "deal_moved", "where": {"process": board.PROCESS}},
         "severity": "info",
         "channels": [channel_id],
@@ -208,19 +217,16 @@ async def _measure(scene: Scene, channel_id: str) -> Json:
     deals = await _open_deals(scene)
     to_kpi: list[float] = []
     to_alert: list[float] = []
+    # The earliest stages come first, so that every deal has the moves that are taken from it.
     for number in range(MEASURED_MOVES):
         deal = deals[number % len(deals)]
-        place = board.OPEN_STAGES.index(deal["stage"]) + 1
-        if place == len(board.OPEN_STAGES):
-            deals.remove(deal)
-            continue
-        await board.meet_standard(scene.api, deal["id"], scene.stages)
-        deal["stage"] = board.OPEN_STAGES[place]
+        await board.meet_standard(scene.api, deal["id"], scene.stages, scene.customer_id)
+        deal["stage"] = board.OPEN_STAGES[board.OPEN_STAGES.index(deal["stage"]) + 1]
         moved = await scene.api.post(f"/pipeline/v1/deals/{deal['id']}/moves", {"to_stage": deal["stage"]})
         accepted = time.time_ns()
         await scene.value("won_count", moved["consistency_token"])
         to_kpi.append((time.time_ns() - accepted) / 1e6)
-        alert = await scene.inbox.wait_for({"subject": moved["consistency_token"]})
+        alert = await scene.inbox.wait_for(EVERY_MOVE, token=moved["consistency_token"])
         to_alert.append(max(0.0, (alert["arrived_ns"] - accepted) / 1e6))
         scene.screen.progress("计时", "measuring", number + 1, MEASURED_MOVES)
     measured = {"moves": len(to_kpi), "to_kpi_ms": _spread(to_kpi), "to_alert_ms": _spread(to_alert)}
@@ -235,6 +241,7 @@ async def _measure(scene: Scene, channel_id: str) -> Json:
 
 
 async def _open_deals(scene: Scene) -> list[Json]:
+    """Return the open deals of the first EARLY_STAGES stages, each with at least two moves before it."""
     found: list[Json] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -242,7 +249,8 @@ async def _open_deals(scene: Scene) -> list[Json]:
         page = await scene.api.get("/pipeline/v1/deals", params)
         found += [{"id": deal["id"], "stage": deal["stage"]["code"]} for deal in page["items"]]
         cursor = page["next_cursor"]
-    return sorted(found, key=lambda deal: (board.OPEN_STAGES.index(deal["stage"]), deal["id"]))
+    early = [deal for deal in found if board.OPEN_STAGES.index(deal["stage"]) < EARLY_STAGES]
+    return sorted(early, key=lambda deal: board.OPEN_STAGES.index(deal["stage"]))
 
 
 def _spread(times: list[float]) -> dict[str, float]:
