@@ -71,6 +71,7 @@ class Webhook:
             headers=headers,
             body=parcel.body,
             extensions={"sni_hostname": target.host},
+            read_body=False,
         )
 
     async def _address(self, target: Target) -> Address:

@@ -31,15 +31,25 @@ async def of_alerts(tx: AsyncConnection, alert_ids: Collection[UUID]) -> Sequenc
 async def lease(
     tx: AsyncConnection, now: datetime, lasting: timedelta, limit: int, per_target: int
 ) -> Sequence[Delivery]:
-    """Take up to `limit` due deliveries (`per_target` of each target) for `lasting`; others take other ones.
+    """Take up to `limit` due deliveries for `lasting`, so that about `per_target` of each target are on their way.
 
-    A resolution waits while its firing still has an attempt to come.
+    Others take other ones. A resolution waits while its firing still has an attempt to come.
     """
     place = func.row_number().over(
         partition_by=DELIVERY.c.target, order_by=(DELIVERY.c.next_at, DELIVERY.c.delivery_id)
     )
-    ranked = select(DELIVERY.c.delivery_id, place.label("place")).where(_due(now)).subquery()
-    fair = select(ranked.c.delivery_id).where(ranked.c.place <= per_target)
+    due = select(DELIVERY.c.delivery_id, DELIVERY.c.target, place.label("place")).where(_due(now)).subquery()
+    held = (
+        select(DELIVERY.c.target, func.count().label("leases"))
+        .where(_WAITING, DELIVERY.c.lease_until > now)
+        .group_by(DELIVERY.c.target)
+        .subquery()
+    )
+    fair = (
+        select(due.c.delivery_id)
+        .outerjoin(held, held.c.target == due.c.target)
+        .where(due.c.place + func.coalesce(held.c.leases, 0) <= per_target)
+    )
     taken = (
         select(DELIVERY.c.delivery_id)
         .where(DELIVERY.c.delivery_id.in_(fair), _due(now))

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, insert, select, update
+from sqlalchemy import ColumnElement, Row, any_, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notify.domain.conditions import Condition
@@ -60,7 +60,7 @@ async def about_events(tx: AsyncConnection) -> Sequence[Rule]:
 
 async def sending_to(tx: AsyncConnection, channel_id: UUID) -> Sequence[UUID]:
     """Return the live rules that send to a channel."""
-    rows = await tx.execute(select(RULE.c.rule_id).where(_LIVE, RULE.c.channels.any(channel_id)))
+    rows = await tx.execute(select(RULE.c.rule_id).where(_LIVE, literal(channel_id) == any_(RULE.c.channels)))
     return list(rows.scalars())
 
 

@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 _PATIENCE_SECONDS = 1.0
 _LARGEST_BOOK = 20_000
-_OF_GOALS = ("person", "team", "goal")
+_MEMBERS = ("person", "team")
 
 
 class NameBook:
@@ -48,7 +48,7 @@ class NameBook:
         groups: dict[str, list[str]] = {}
         for reference in missing:
             kind, _, name = reference.partition(":")
-            groups.setdefault("goals" if kind in _OF_GOALS else kind, []).append(name)
+            groups.setdefault("member" if kind in _MEMBERS else kind, []).append(name)
         questions = [self._learn(kind, names, until) for kind, names in groups.items()]
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -58,7 +58,8 @@ class NameBook:
 
     async def _learn(self, kind: str, names: Sequence[str], until: datetime) -> None:
         ask = {
-            "goals": self._of_goals,
+            "member": self._of_members,
+            "goal": self._of_goals,
             "kpi": self._of_kpis,
             "stage": self._of_stages,
             "deal": self._of_deals,
@@ -67,15 +68,18 @@ class NameBook:
         for reference, name in (await ask(names)).items():
             self._known[reference] = (until, name)
 
-    async def _of_goals(self, ids: Sequence[str]) -> Mapping[str, Names]:
+    async def _of_members(self, ids: Sequence[str]) -> Mapping[str, Names]:
         answer = await _get(self._peers.goals, "/goals/v1/names", {"ids": ",".join(map(_bare, ids))})
-        told = {str(item["id"]): item for item in _items(answer)}
-        asked = {one: told[_bare(one)] for one in ids if _bare(one) in told}
-        return {f"{kind}:{one}": name for one, item in asked.items() for kind in _OF_GOALS if (name := _name(item))}
+        found: dict[str, Names] = {}
+        for item in answer.get("items") or []:
+            name = _name(item)
+            keys = (item.get("id"), item.get("external_id"), f"external:{item.get('external_id')}")
+            found |= {f"{item.get('kind')}:{key}": name for key in keys if name}
+        return found
 
     async def _of_kpis(self, keys: Sequence[str]) -> Mapping[str, Names]:
         answer = await _get(self._peers.kpi, "/kpi/v1/definitions", {})
-        told = {str(item.get("key", item.get("kpi"))): item for item in _items(answer)}
+        told = {item.get("key"): item for item in answer.get("items") or []}
         return {f"kpi:{key}": name for key in keys if key in told and (name := _name(told[key]))}
 
     async def _of_stages(self, stages: Sequence[str]) -> Mapping[str, Names]:
@@ -89,15 +93,18 @@ class NameBook:
         return {f"stage:{code}/{stage['code']}": name for stage in stages if (name := _name(stage))}
 
     async def _of_deals(self, ids: Sequence[str]) -> Mapping[str, Names]:
-        return await self._one_by_one("deal", "/pipeline/v1/deals", ids)
+        return await _one_by_one(self._peers.pipeline, "deal", "/pipeline/v1/deals", ids)
 
     async def _of_customers(self, ids: Sequence[str]) -> Mapping[str, Names]:
-        return await self._one_by_one("customer", "/pipeline/v1/customers", ids)
+        return await _one_by_one(self._peers.pipeline, "customer", "/pipeline/v1/customers", ids)
 
-    async def _one_by_one(self, kind: str, path: str, ids: Sequence[str]) -> Mapping[str, Names]:
-        answers = await asyncio.gather(*(_get(self._peers.pipeline, f"{path}/{one}", {}) for one in ids))
-        named = zip(ids, answers, strict=True)
-        return {f"{kind}:{one}": name for one, answer in named if (name := _name(answer))}
+    async def _of_goals(self, ids: Sequence[str]) -> Mapping[str, Names]:
+        return await _one_by_one(self._peers.goals, "goal", "/goals/v1/goals", ids)
+
+
+async def _one_by_one(peer: HttpClient, kind: str, path: str, ids: Sequence[str]) -> Mapping[str, Names]:
+    answers = await asyncio.gather(*(_get(peer, f"{path}/{one}", {}) for one in ids))
+    return {f"{kind}:{one}": name for one, answer in zip(ids, answers, strict=True) if (name := _name(answer))}
 
 
 async def _get(peer: HttpClient, path: str, params: Mapping[str, str]) -> Mapping[str, Any]:
@@ -112,10 +119,6 @@ async def _get(peer: HttpClient, path: str, params: Mapping[str, str]) -> Mappin
         return msgspec.json.decode(answer.body, type=dict[str, Any])
     except msgspec.MsgspecError:
         return {}
-
-
-def _items(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return answer.get("items") or []
 
 
 def _name(told: Mapping[str, Any]) -> Names | None:

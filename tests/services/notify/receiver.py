@@ -63,8 +63,9 @@ class Receiver:
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 await self._note(Received(method, path, headers, body))
                 await self._answer(writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            # The client hung up, or the test is over.
+            return
         finally:
             writer.close()
 
