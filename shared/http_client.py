@@ -49,15 +49,22 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         extensions: Mapping[str, Any] | None = None,
+        read_body: bool = True,
     ) -> Answer:
-        """Send one request, never following redirects; raises HttpFailure when no answer comes within 10 s."""
+        """Send one request, never following redirects; raises HttpFailure when no answer comes within 10 s.
+
+        Without `read_body` the answer's body is left where it is, whatever its size.
+        """
         try:
-            response = await self._client.request(
+            request = self._client.build_request(
                 method, url, headers=headers, params=params, content=body, extensions=dict(extensions or {})
             )
+            response = await self._client.send(request, stream=not read_body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise HttpFailure(str(error) or type(error).__name__) from error
-        return Answer(response.status_code, response.headers, response.content)
+        if not read_body:
+            await response.aclose()
+        return Answer(response.status_code, response.headers, response.content if read_body else b"")
 
     async def close(self) -> None:
         await self._client.aclose()
