@@ -217,3 +217,25 @@ async def test_a_deal_goes_all_the_way(field_sales: Pipeline, target: str):
         ("visit", "offer"),
         ("offer", target),
     ]
+
+
+async def test_retries_in_flight_at_once_move_once_and_agree(field_sales: Pipeline):
+    deal = await ready(field_sales)
+    await field_sales.sent()
+    headers = {"idempotency-key": "move-3"}
+    answers = await asyncio.gather(*(field_sales.move(deal, "offer", headers=headers) for _ in range(6)))
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.body for answer in answers}) == 1
+    assert len(await field_sales.sent()) == 1
+
+
+async def test_a_bad_command_does_not_fail_its_neighbours(field_sales: Pipeline):
+    deals = [await ready(field_sales) for _ in range(4)]
+    unready = await field_sales.deal()
+    answers = await asyncio.gather(
+        *(field_sales.move(deal, "offer") for deal in deals),
+        field_sales.move(unready, "offer"),
+        field_sales.move({"id": person_id("nobody")}, "offer"),
+        field_sales.move(deals[0], "offer", headers={"if-match": '"77"'}),
+    )
+    assert [answer.status for answer in answers] == [201, 201, 201, 201, 409, 404, 412]
