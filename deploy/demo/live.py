@@ -229,7 +229,7 @@ async def _measure(scene: Scene, channel_id: str) -> Json:
         alert = await scene.inbox.wait_for(EVERY_MOVE, token=moved["consistency_token"])
         to_alert.append(max(0.0, (alert["arrived_ns"] - accepted) / 1e6))
         scene.screen.progress("计时", "measuring", number + 1, MEASURED_MOVES)
-    measured = {"moves": len(to_kpi), "to_kpi_ms": _spread(to_kpi), "to_alert_ms": _spread(to_alert)}
+    measured: Json = {"moves": len(to_kpi), "to_kpi_ms": _spread(to_kpi), "to_alert_ms": _spread(to_alert)}
     scene.screen.say(
         f"   {len(to_kpi)} 次移动，从接受到 KPI 可读 p50 {measured['to_kpi_ms']['p50']} ms、p99 {measured['to_kpi_ms']['p99']} ms；"
         f"到警报送达 p50 {measured['to_alert_ms']['p50']} ms、p99 {measured['to_alert_ms']['p99']} ms",

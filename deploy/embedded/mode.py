@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from deploy.embedded.assembly import DATABASES, Assembly, UrlOf, assembled, migrate_all, urls_beside
 from deploy.embedded.data_directory import make_data_directory
@@ -49,7 +50,7 @@ async def databases(
 
 @contextlib.asynccontextmanager
 async def opened(
-    data_dir: Path, run_as: str | None, *, beside: bool = False, **overrides: object
+    data_dir: Path, run_as: str | None, overrides: Mapping[str, object] = MappingProxyType({}), *, beside: bool = False
 ) -> AsyncIterator[Assembly]:
     """Within the block: the four services over migrated databases, not yet running (`beside`: as in `databases`)."""
     settings = Settings.from_environment(**overrides)
@@ -57,7 +58,8 @@ async def opened(
     async with databases(data_dir, run_as, settings, beside=beside) as url_of:
         await migrate_all(url_of)
         development = {"webhook_allow_private": True, "cursor_secret": _cursor_secret(data_dir)}
-        async with assembled(url_of, issuer, {**development, **overrides}) as assembly:
+        unsaid = {name: value for name, value in development.items() if name not in settings.model_fields_set}
+        async with assembled(url_of, issuer, {**unsaid, **overrides}) as assembly:
             yield assembly
 
 
@@ -69,7 +71,7 @@ def _cursor_secret(data_dir: Path) -> str:
 async def serve(data_dir: Path, run_as: str | None, on_ready: Work | None = None, **overrides: object) -> None:
     """Run the embedded mode until SIGTERM or SIGINT."""
     settings = Settings.from_environment(**overrides)
-    async with opened(data_dir, run_as, **overrides) as assembly:
+    async with opened(data_dir, run_as, overrides) as assembly:
         await run_services(
             list(assembly.services.values()),
             assembly.bus,
