@@ -49,10 +49,11 @@ class RequestMiddleware:
                 await problem_response(Request(scope), not_found())(scope, receive, exchange.send)
             else:
                 await self._app(scope, receive, exchange.send)
-        except Exception as error:
-            if exchange.status:
-                raise
-            await problem_response(Request(scope), problem_of(error))(scope, receive, exchange.send)
+        except Exception as error:  # noqa: BLE001 - the boundary of a request: every exception becomes an answer
+            problem = problem_of(error)
+            # Of an answer that has begun only the end can be left out: the server then cuts the connection.
+            if not exchange.status:
+                await problem_response(Request(scope), problem)(scope, receive, exchange.send)
 
     def _account(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = _template(scope)

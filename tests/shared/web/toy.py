@@ -284,9 +284,11 @@ class ThingExport:
         return found, f"thing:{rows[limit - 1].id}" if len(rows) > limit else None
 
     async def after(self, tx: AsyncConnection, stream: str, version: int) -> Sequence[Message]:
-        number = int(stream.removeprefix("thing:"))
-        last = (await tx.execute(select(thing.c.version).where(thing.c.id == number))).scalar_one_or_none() or 0
-        return [_message(number, told) for told in range(version + 1, last + 1)]
+        number = int(told) if (told := stream.removeprefix("thing:")).isascii() and told.isdigit() else 0
+        last = (
+            await tx.execute(select(thing.c.version).where(thing.c.id == min(number, 10**9)))
+        ).scalar_one_or_none() or 0
+        return [_message(number, made) for made in range(version + 1, last + 1)]
 
 
 def _message(number: int, version: int) -> Message:
