@@ -78,14 +78,21 @@ def create_deal(process: Process, deal_id: UUID, told: DealFields, entry: Entry,
 
 
 def record_course(
-    process: Process, recorded: Recorded | None, course: Sequence[Entry], told: DealFields, recording: Recording
+    process: Process,
+    recorded: Recorded | None,
+    course: Sequence[Entry],
+    told: DealFields,
+    recording: Recording,
+    *,
+    retracts: bool = False,
 ) -> DealChange | None:
     """Return what is new in a told course and told fields; None when all of it is recorded already.
 
     A new deal (`recorded` None) needs at least one entry and a name. For a present one, `process` is the version the
     deal is under; a course that agrees as far as both go adds its further entries as moves (facts, flagged with what
     they broke), one that contradicts corrects what was told so far. An entry told without a date never contradicts a
-    dated one. Every stage must be one of the process; the same stage twice in a row is one entry.
+    dated one. With `retracts`, recorded entries behind the told ones are taken back, otherwise they stay. Every stage
+    must be one of the process; the same stage twice in a row is one entry.
     """
     entries = [next(same) for _, same in groupby(course, key=lambda entry: entry.stage)]
     if recorded is None:
@@ -95,8 +102,10 @@ def record_course(
     changed = change_fields(recorded.deal, told, recording)
     story = _Story(process, changed or DealChange(recorded.deal, ()), recorded.tasks, recording)
     corrected = _corrected(process, entries, recorded.course)
+    if retracts and len(entries) < len(recorded.course):
+        corrected = (corrected or tuple(recorded.course))[: len(entries)]
     if corrected is not None:
-        story.correct(corrected)
+        story.correct(corrected, told.get("lost_reason"))
     else:
         story.move_on(entries[len(recorded.course) :], told.get("lost_reason"))
     return story.change() if story.events else None
@@ -146,10 +155,11 @@ class _Story:
                 self.events.append(moved.event)
                 self._tasks.update((task.id, task) for task in moved.change.tasks)
 
-    def correct(self, course: tuple[StageEntry, ...]) -> None:
+    def correct(self, course: tuple[StageEntry, ...], lost_reason: str | None) -> None:
         """Replace the course told so far; the deal stands where the new one ends."""
         before, last, recording = self._deal, course[-1], self._recording
-        entered = enter_stage(self._process, before, last.stage.code, last.at, recording)
+        told = msgspec.structs.replace(before, lost_reason=lost_reason or before.lost_reason)
+        entered = enter_stage(self._process, told, last.stage.code, last.at, recording)
         if entered.stage == before.stage:
             entered = msgspec.structs.replace(entered, visit=before.visit, sla_breached=before.sla_breached)
         else:

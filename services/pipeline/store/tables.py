@@ -224,6 +224,15 @@ import_row = Table(
     Column("line", BigInteger, nullable=False),
 )
 
+# How many stage entries a file told last of a deal: one that tells fewer takes entries back.
+import_told = Table(
+    "import_told",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("entries", Integer, nullable=False),
+)
+
 # The rows of a stage log, until all of the file is read and each deal has its whole course.
 import_stage = Table(
     "import_stage",

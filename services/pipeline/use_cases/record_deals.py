@@ -23,6 +23,7 @@ from services.pipeline.store.deals import courses_of, ids_by_external_id, lock_d
 from services.pipeline.store.owners import Owner, describe_owners
 from services.pipeline.store.processes import ProcessKey
 from services.pipeline.store.tasks import tasks_of_present_visits
+from services.pipeline.store.told_courses import save_told_entries, told_entries
 from services.pipeline.use_cases.context import Context
 from services.pipeline.use_cases.owner_names import canonical_key, key_of_name, same_person
 from services.pipeline.use_cases.record_customers import find_or_create_customers
@@ -45,6 +46,7 @@ class _Known:
     versions: Mapping[ProcessKey, Process]
     owners: Mapping[str, Owner]
     customers: Mapping[RowKey, UUID]
+    told: Mapping[RowKey, int]
 
 
 def key_of(row: DealRow) -> RowKey:
@@ -61,6 +63,10 @@ async def record_deals(
     else creates one of the deals at the same moment.
     """
     known = await _load(tx, context, rows, recorder)
+    whole = {key_of(row): len(row.course) for row in rows if row.course and not row.partial}
+    if not recorder.dry_run:
+        news = {key: entries for key, entries in whole.items() if known.told.get(key) != entries}
+        await save_told_entries(tx, news)
     outcomes: list[Outcome] = []
     async with _Writing(tx, recorder) as writing:
         for start in range(0, len(rows), SLICE_ROWS):
@@ -127,6 +133,7 @@ async def _load(tx: AsyncConnection, context: Context, rows: Sequence[DealRow], 
         newest={code: process for code, process in found.items() if process},
         versions=await context.processes.load(tx, {(deal.process, deal.process_version) for deal in locked.values()}),
         owners=await describe_owners(tx, {*map(_named, rows), *(deal.owner for deal in locked.values())}),
+        told=await told_entries(tx, dict.fromkeys(deals, 0)) if deals else {},
         customers=await find_or_create_customers(tx, context, customers, recorder),
     )
 
@@ -156,7 +163,14 @@ def _decide(context: Context, known: _Known, row: DealRow, actor: str | None) ->
         return Problem("unknown_stage", None, strange)
     recorded = Recorded(deal, known.courses.get(deal.id, ()), known.tasks.get(deal.id, ()))
     course = merge_entries(recorded.course, row.course, process.places) if row.partial else row.course
-    return record_course(process, recorded, course, _told(known, row, deal), context.recording(actor, deal.updated_at))
+    return record_course(
+        process,
+        recorded,
+        course,
+        _told(known, row, deal),
+        context.recording(actor, deal.updated_at),
+        retracts=not row.partial and 0 < len(row.course) < known.told.get(key_of(row), 0),
+    )
 
 
 def _create(context: Context, known: _Known, row: DealRow, actor: str | None) -> DealChange | None:

@@ -161,6 +161,30 @@ async def test_an_old_file_does_not_take_back_what_happened_since(b2b: Pipeline)
     assert (await deals_of(b2b))["A3"]["status"] == "won"
 
 
+async def test_a_file_takes_back_what_it_told_before(b2b: Pipeline):
+    await imported(b2b, file_of(WON, LOST))
+    await b2b.sent()
+    reopened = "A1,ann,GTXPro,Acme,Engaging,2017-03-01,,"
+    job = await imported(b2b, file_of(reopened, LOST))
+    assert (job["updated"], job["unchanged"]) == (1, 1)
+    assert [type(event) for event in await b2b.announced()] == [DealChanged, DealCourseCorrected]
+    deal = (await deals_of(b2b))["A1"]
+    assert (deal["status"], deal["amount"], deal["closed_at"]) == ("open", None, None)
+    assert await course_of(b2b, "A1") == [("engaging", "2017-02-28T16:00:00+00:00")]
+    assert (await imported(b2b, file_of(reopened, LOST)))["unchanged"] == 2
+    assert (await imported(b2b, file_of(WON, LOST)))["updated"] == 1
+    assert (await deals_of(b2b))["A1"]["status"] == "won"
+
+
+async def test_a_deal_that_a_file_turns_into_a_lost_one_has_its_reason_at_once(b2b: Pipeline):
+    mapping = {**CRM_MAPPING, "lost_reason": "account"}
+    await imported(b2b, file_of(WON), mapping=mapping)
+    lost = WON.replace("Won", "Lost").replace("Acme", "price")
+    assert (await imported(b2b, file_of(lost), mapping=mapping))["updated"] == 1
+    assert (await deals_of(b2b))["A1"]["lost_reason"] == "price"
+    assert (await imported(b2b, file_of(lost), mapping=mapping))["unchanged"] == 1
+
+
 BAD_ROWS = [
     ("B1,ann,GTXPro,Acme,Won,2017-03-01,2017-04-02,10x", "close_value", "not_a_number"),
     ("B1,ann,GTXPro,Acme,Won,2017-03-01,2017-02-30,10", "close_date", "not_a_date"),

@@ -235,6 +235,12 @@ def upgrade() -> None:
     sa.Column('row', sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint('import_id', 'source', 'external_id', 'line', name=op.f('pk_import_stage'))
     )
+    op.create_table('import_told',
+    sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('external_id', sa.Text(), nullable=False),
+    sa.Column('entries', sa.Integer(), nullable=False),
+    sa.PrimaryKeyConstraint('source', 'external_id', name=op.f('pk_import_told'))
+    )
     op.create_table('outbox',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
     sa.Column('topic', sa.Text(), nullable=False),
@@ -354,6 +360,7 @@ def downgrade() -> None:
     op.drop_table('process')
     op.drop_table('parked_message')
     op.drop_table('outbox')
+    op.drop_table('import_told')
     op.drop_table('import_stage')
     op.drop_table('import_row')
     op.drop_index('ix_import_job_running', table_name='import_job', postgresql_where=sa.text("status = 'running'"))
