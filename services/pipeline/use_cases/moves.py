@@ -21,6 +21,7 @@ from services.pipeline.use_cases.context import Context
 from services.pipeline.use_cases.errors import MoveRefused, NotFound, Stale
 from services.pipeline.use_cases.visibility import visible_keys
 from shared.auth.principal import Principal
+from shared.db.faultpoints import faultpoint
 from shared.events.base import Names
 from shared.tracing import Cause
 from shared.web.conditions import matches
@@ -99,6 +100,8 @@ async def apply_moves(context: Context, commands: Sequence[MoveCommand]) -> Sequ
         await store_replies(
             tx, [(command.key, *command.reply(outcome)) for command, outcome in done if command.key and command.reply]
         )
+        faultpoint("moves.written")
+    faultpoint("moves.committed")
     return results
 
 

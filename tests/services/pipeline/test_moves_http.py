@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared.clock import rfc3339
+from shared.db.faultpoints import armed
 from shared.events.pipeline import DealMoved
 from tests.services.pipeline.building import NOW
 from tests.services.pipeline.serving import Pipeline, person_id
@@ -239,3 +240,29 @@ async def test_a_bad_command_does_not_fail_its_neighbours(field_sales: Pipeline)
         field_sales.move(deals[0], "offer", headers={"if-match": '"77"'}),
     )
     assert [answer.status for answer in answers] == [201, 201, 201, 201, 409, 404, 412]
+
+
+def lose_the_connection() -> None:
+    raise ConnectionResetError
+
+
+async def test_what_breaks_before_the_commit_leaves_nothing(field_sales: Pipeline):
+    deal = await ready(field_sales)
+    await field_sales.sent()
+    with armed("moves.written", 1, lose_the_connection):
+        broken = await field_sales.move(deal, "offer", headers={"idempotency-key": "move-4"})
+    assert (broken.status, "retry-after" in broken.headers) == (503, True)
+    assert await field_sales.sent() == []
+    assert await field_sales.ok("GET", f"/deals/{deal['id']}") == deal
+    assert (await field_sales.move(deal, "offer", headers={"idempotency-key": "move-4"})).status == 201
+
+
+async def test_what_breaks_after_the_commit_is_answered_to_the_retry(field_sales: Pipeline):
+    deal = await ready(field_sales)
+    await field_sales.sent()
+    with armed("moves.committed", 1, lose_the_connection):
+        broken = await field_sales.move(deal, "offer", headers={"idempotency-key": "move-5"})
+    assert broken.status == 503
+    retried = await field_sales.move(deal, "offer", headers={"idempotency-key": "move-5"})
+    assert (retried.status, retried.headers["idempotency-replayed"]) == (201, "true")
+    assert len(await field_sales.sent()) == 1
