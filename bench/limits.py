@@ -93,16 +93,20 @@ async def _loop(pool: Pool, ids: Sequence[UUID], clients: int, seconds: float, m
 
 
 async def copy_rows(connection: Any, rows: int) -> float:
-    """COPY `rows` into a staging table and spread them over deal, history and outbox; return rows per second."""
+    """COPY `rows` into a staging table and spread them over deal, history and outbox (two events each); rows/s."""
     records = [(new_id(), "won", PAYLOAD) for _ in range(rows)]
     began = time.perf_counter()
     for start in range(0, rows, 2000):
         async with connection.transaction():
             await connection.execute("TRUNCATE raw_staging")
             await connection.copy_records_to_table("raw_staging", records=records[start : start + 2000])
-            await connection.execute("INSERT INTO raw_deal SELECT id, 1, stage, now() FROM raw_staging")
-            await connection.execute("INSERT INTO raw_history SELECT id, 1, stage, value FROM raw_staging")
-            await connection.execute("INSERT INTO raw_outbox (key, value) SELECT id::text, value FROM raw_staging")
+            await connection.execute("INSERT INTO raw_deal SELECT id, 2, stage, now() FROM raw_staging")
+            await connection.execute(
+                "INSERT INTO raw_history SELECT id, v, stage, value FROM raw_staging, generate_series(1, 2) AS v"
+            )
+            await connection.execute(
+                "INSERT INTO raw_outbox (key, value) SELECT id::text, value FROM raw_staging, generate_series(1, 2)"
+            )
     return rows / (time.perf_counter() - began)
 
 
