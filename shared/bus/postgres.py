@@ -56,10 +56,10 @@ _APPEND = text(
 _RANGES = text("SELECT topic, part, low_off, next_off FROM bus_partition")
 _FIRST_KEPT = text(
     """
-    SELECT max(off) + 1 FROM (
-        SELECT off, ts FROM bus_log WHERE topic = :topic AND part = :part ORDER BY off LIMIT :chunk
-    ) AS oldest
-    WHERE ts < clock_timestamp() - make_interval(secs => :kept_seconds)
+    SELECT coalesce(
+        min(off) FILTER (WHERE ts >= clock_timestamp() - make_interval(secs => :kept_seconds)), max(off) + 1
+    )
+    FROM (SELECT off, ts FROM bus_log WHERE topic = :topic AND part = :part ORDER BY off LIMIT :chunk) AS oldest
     """
 )
 _RAISE_LOW = text("UPDATE bus_partition SET low_off = greatest(low_off, :low) WHERE topic = :topic AND part = :part")

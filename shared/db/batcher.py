@@ -105,6 +105,9 @@ class WriteBatcher(Generic[C, R]):
                     await self._settle([waiting])
                 return
             results = [error] * len(batch)
+        if len(results) != len(batch):
+            # It may have been committed: nobody may repeat it, and nobody knows whose answer is missing.
+            results = [ValueError(f"{len(results)} results for {len(batch)} commands")] * len(batch)
         for waiting, result in zip(batch, results, strict=True):
             _resolve(waiting.result, result)
 

@@ -27,10 +27,11 @@ class Signal:
 
     async def wait(self, timeout: float) -> bool:
         """Return True when set within `timeout` seconds, False otherwise; clears it."""
-        try:
-            await asyncio.wait_for(self._event.wait(), timeout)
-        except TimeoutError:
-            return False
+        if not self._event.is_set():
+            try:
+                await asyncio.wait_for(self._event.wait(), timeout)
+            except TimeoutError:
+                return False
         self._event.clear()
         return True
 
@@ -64,6 +65,7 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One READ COMMITTED transaction: committed at the end of the block, rolled back when it raises.
 
+        A block may also roll back by itself (`await tx.rollback()`) and then end.
         When the block wrote to the outbox, the relay is woken after the commit.
         """
         async with self.engine.connect() as tx:
@@ -73,11 +75,12 @@ class Database:
             try:
                 yield tx
                 faultpoint(f"{self.application}.commit")
-                await transaction.commit()
+                if transaction.is_active:
+                    await transaction.commit()
             except BaseException:
                 # A connection that is gone cannot roll back; that must not hide why, least of all a cancellation.
                 with suppress(DBAPIError, OSError):
-                    await transaction.rollback()
+                    await transaction.close()
                 raise
             faultpoint(f"{self.application}.committed")
             if tx.info.pop(_OUTBOX_WRITTEN, False):
