@@ -9,6 +9,7 @@ import msgspec
 from shared.clock import rfc3339
 from shared.events.base import Event
 from shared.events.catalogue import CATALOGUE
+from shared.ids import event_id_text
 from shared.tracing import Cause, current_cause
 
 CONTENT_TYPE = "application/json"
@@ -60,13 +61,11 @@ def encode(event: Event, cause: Cause | None = None) -> Message:
     if len(value) > LARGEST_VALUE:
         message = f"{event.type} of {event.stream} has {len(value)} bytes, more than {LARGEST_VALUE}"
         raise MessageTooLarge(message)
+    stream = event.stream
     headers = {
-        "content-type": CONTENT_TYPE,
-        "ce_specversion": "1.0",
-        "ce_id": str(event.id),
-        "ce_type": event.type,
-        "ce_source": event.source,
-        "ce_subject": event.stream,
+        **_fixed_headers(type(event)),
+        "ce_id": event_id_text(stream, event.version),
+        "ce_subject": stream,
         "ce_time": rfc3339(event.happened_at),
         "ce_sequence": str(event.version),
         "ce_correlationid": because.correlation_id,
@@ -75,6 +74,16 @@ def encode(event: Event, cause: Cause | None = None) -> Message:
     if because.causation_id:
         headers["ce_causationid"] = because.causation_id
     return Message(event.topic, event.key, headers, value)
+
+
+@cache
+def _fixed_headers(event: type[Event]) -> Mapping[str, str]:
+    return {
+        "content-type": CONTENT_TYPE,
+        "ce_specversion": "1.0",
+        "ce_type": event.type,
+        "ce_source": event.source,
+    }
 
 
 def read_envelope(message: Message) -> Envelope:
