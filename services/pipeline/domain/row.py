@@ -51,11 +51,14 @@ class Row:
 
     def text(self, value: Value | None, longest: int = LONGEST_TEXT) -> str | None:
         """Return the text, empty for an empty cell; null where nothing is mapped or the row lacks the column."""
-        text = value.read(self.cells) if value is not None else None
-        if text and len(text) > longest:
-            self.refuse("too_long", value, text)
-        if text and "\0" in text:
-            self.refuse("forbidden_character", value)
+        if value is None:
+            return None
+        text = value.read(self.cells)
+        if text:
+            if len(text) > longest:
+                self.refuse("too_long", value, text)
+            if "\0" in text:
+                self.refuse("forbidden_character", value)
         return text
 
     def needed(self, value: Value) -> str:
@@ -65,17 +68,17 @@ class Row:
         return text or ""
 
     def moment(self, value: Value | None) -> datetime | None:
-        return self._parsed(value, lambda text: read_moment(text, self._zone, self._date_format))
+        return self._parsed(value, self.text(value), lambda text: read_moment(text, self._zone, self._date_format))
 
     def day(self, value: Value | None) -> date | None:
-        return self._parsed(value, lambda text: read_day(text, self._date_format))
+        return self._parsed(value, self.text(value), lambda text: read_day(text, self._date_format))
 
     def owner(self, external_id: Value | None, person_id: Value | None) -> OwnerName | msgspec.UnsetType | None:
         named, person = self.text(external_id), self.text(person_id)
         if named is None and person is None:
             return msgspec.UNSET
         if person:
-            return OwnerName(person_id=self._parsed(person_id, _read_id))
+            return OwnerName(person_id=self._parsed(person_id, person, _read_id))
         return OwnerName(external_id=named) if named else None
 
     def customer(self, external_id: Value | None, name: Value | None) -> CustomerName | msgspec.UnsetType | None:
@@ -93,7 +96,7 @@ class Row:
             told["product"] = product or None
         if (reason := self.text(mapping.lost_reason)) is not None:
             told["lost_reason"] = reason or None
-        if self.text(mapping.expected_close_on) is not None:
+        if mapping.expected_close_on is not None and mapping.expected_close_on.read(self.cells) is not None:
             told["expected_close_on"] = self.day(mapping.expected_close_on)
         if mapping.amount is not None:
             self._money(mapping.amount, told)
@@ -110,12 +113,11 @@ class Row:
         if not text:
             return
         if currency := self.needed(value.currency):
-            told["amount"] = self._parsed(value.amount, lambda amount: read_amount(amount, currency))
+            told["amount"] = self._parsed(value.amount, text, lambda amount: read_amount(amount, currency))
             told["currency"] = currency
 
-    def _parsed(self, value: Value | None, parse: Callable[[str], T]) -> T | None:
-        text = self.text(value)
-        if value is None or not text:
+    def _parsed(self, value: Value | None, text: str | None, parse: Callable[[str], T]) -> T | None:
+        if not text:
             return None
         try:
             return parse(text)
