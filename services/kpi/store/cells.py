@@ -27,6 +27,7 @@ _ALL = text(
     WHERE c.generation = :generation AND (c.num <> 0 OR c.den <> 0 OR c.n <> 0)
     """
 )
+_COUNT = text("SELECT count(*) FROM cell WHERE generation = :generation AND (num <> 0 OR den <> 0 OR n <> 0)")
 
 
 async def add_to_cells(
@@ -56,3 +57,8 @@ async def all_cells(tx: AsyncConnection, generation: int) -> dict[CellKey, Sums]
         )
         for row in rows
     }
+
+
+async def count_cells(tx: AsyncConnection, generation: int) -> int:
+    """Return how many cells hold something."""
+    return int((await tx.execute(_COUNT, {"generation": generation})).scalar_one())

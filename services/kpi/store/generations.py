@@ -1,5 +1,8 @@
 """Generations: which rebuild of the truth is read and written, and the removal of those that no longer are."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -9,6 +12,7 @@ CHUNK = 20_000
 _DERIVED = ("cell", "fact", "entity_state")
 
 _ACTIVE = text("SELECT id FROM generation WHERE state = 'active'")
+_HELD = text("SELECT id FROM generation WHERE state = 'active' FOR SHARE")
 _BEGIN = text("INSERT INTO generation (state) VALUES ('building') RETURNING id")
 _RETIRE = text("UPDATE generation SET state = 'retired' WHERE state = 'active'")
 _ACTIVATE = text("UPDATE generation SET state = 'active' WHERE id = :generation AND state = 'building'")
@@ -16,9 +20,30 @@ _OTHERS = text("SELECT id FROM generation WHERE state <> 'active' ORDER BY id")
 _FORGET = text("DELETE FROM generation WHERE id = :generation AND state <> 'active'")
 
 
+class RebuildRunning(RuntimeError):  # noqa: N818 - the name of the fact
+    """Another rebuild is at work: it would lose its generation to this one's cleaning."""
+
+
 async def active_generation(tx: AsyncConnection) -> int:
     """Return the generation that is the present truth, as of this statement."""
     return int((await tx.execute(_ACTIVE)).scalar_one())
+
+
+async def held_generation(tx: AsyncConnection) -> int:
+    """Return the present truth and keep it from being replaced (and its cells removed) until the end of `tx`."""
+    return int((await tx.execute(_HELD)).scalar_one())
+
+
+@asynccontextmanager
+async def rebuilding_alone(database: Database) -> AsyncIterator[None]:
+    """Let one rebuild at a time run in the block; raises RebuildRunning."""
+    connection = await database.connect_dedicated()
+    try:
+        if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext('kpi rebuild'))"):
+            raise RebuildRunning
+        yield
+    finally:
+        await connection.close()
 
 
 async def begin_generation(tx: AsyncConnection) -> int:

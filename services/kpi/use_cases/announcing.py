@@ -16,7 +16,7 @@ from services.kpi.domain.days import day_number, microseconds_of
 from services.kpi.domain.definitions import DEFINITIONS, NOTHING, Definition, Sums
 from services.kpi.domain.periods import watched_period
 from services.kpi.domain.values import evaluate
-from services.kpi.store.generations import active_generation
+from services.kpi.store.generations import held_generation
 from services.kpi.store.marks import Mark, drop_marks, waiting_marks
 from services.kpi.store.scopes import FIRST_DAY, shares_of_names
 from services.kpi.store.sums import Filters, read_sums
@@ -105,7 +105,7 @@ async def present_values(
         )
     ]
     sums: dict[tuple[str, str], Sums] = {(event.watch.key, event.currency or ""): NOTHING for event in before}
-    for found in await read_sums(tx, await active_generation(tx), readings, bounds=[FIRST_DAY]):
+    for found in await read_sums(tx, await held_generation(tx), readings, bounds=[FIRST_DAY]):
         sums[watches[found.question].key, found.currency] = found.sums
     by_watch: dict[str, dict[str, Sums]] = defaultdict(dict)
     for (key, currency), found_sums in sums.items():

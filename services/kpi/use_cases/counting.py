@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,33 +27,37 @@ EVENTS_PER_SLICE = 64
 class Counting:
     """The fold of the deal stream, and the guard of the streams: their versions live beside the courses.
 
-    The active generation is asked for in every transaction, under the lock of the offsets: a rebuild that flips holds
-    the same lock, so that no batch goes to a generation that is no longer read.
+    Live, the active generation is asked for in every transaction, under the lock of the offsets: a rebuild that flips
+    holds the same lock, so that no batch goes to a generation that is no longer read. With `building` everything goes
+    to that generation, and nothing is marked for the announcer.
     """
 
-    def __init__(self, numbers: Numbers, zone: ZoneInfo) -> None:
+    def __init__(self, numbers: Numbers, zone: ZoneInfo, building: int | None = None) -> None:
         self._numbers = numbers
         self._zone = zone
+        self._building = building
 
     async def lock(self, tx: AsyncConnection, streams: Sequence[str]) -> Mapping[str, int]:
         """Lock `streams` and return the counted version of each; 0 for a new one."""
-        known = await lock_versions(tx, await active_generation(tx), streams)
+        known = await lock_versions(tx, await self._generation(tx), streams)
         return {stream: known.get(stream, 0) for stream in streams}
 
     async def store(self, tx: AsyncConnection, versions: Mapping[str, int]) -> None:
         """Record versions; those that `count` has written already are left alone."""
-        await save_versions(tx, await active_generation(tx), versions)
+        await save_versions(tx, await self._generation(tx), versions)
 
     async def apply(self, tx: AsyncConnection, deliveries: Sequence[Delivery]) -> None:
-        """Count deal events (in order per stream, nothing missing) in the active generation."""
+        """Count deal events (in order per stream, nothing missing); others are let through."""
         deals = [(delivery, delivery.event) for delivery in deliveries if isinstance(delivery.event, DealEvent)]
-        newest = {
-            TopicPartition(delivery.topic, delivery.partition): event.recorded_at
-            for delivery, event in sorted(deals, key=lambda deal: deal[1].recorded_at)
-        }
-        await advance_freshness(tx, newest)
-        causes = [delivery.envelope.cause for delivery, _ in deals]
-        await self.count(tx, await active_generation(tx), [event for _, event in deals], causes)
+        events = [event for _, event in deals]
+        causes = None
+        if self._building is None:
+            causes = [delivery.envelope.cause for delivery, _ in deals]
+            await advance_freshness(tx, _newest(deals))
+        await self.count(tx, await self._generation(tx), events, causes)
+
+    async def _generation(self, tx: AsyncConnection) -> int:
+        return await active_generation(tx) if self._building is None else self._building
 
     async def count(
         self, tx: AsyncConnection, generation: int, events: Sequence[DealEvent], causes: Sequence[Cause] | None
@@ -79,3 +84,12 @@ class Counting:
         if causes is not None:
             await add_marks(tx, marks_of(changes, owners, causes))
         await add_to_cells(tx, generation, changes, owners, slices)
+
+
+def _newest(deals: Sequence[tuple[Delivery, DealEvent]]) -> dict[TopicPartition, datetime]:
+    """Return when the newest event of each partition was recorded."""
+    newest: dict[TopicPartition, datetime] = {}
+    for delivery, event in deals:
+        at = TopicPartition(delivery.topic, delivery.partition)
+        newest[at] = max(newest.get(at, event.recorded_at), event.recorded_at)
+    return newest
