@@ -10,8 +10,7 @@ from typing import Any
 
 from deploy.demo.api import Api, Json
 from deploy.demo.processes import DemoFailure, free_port, server
-from deploy.embedded.mode import issuer_of
-from shared.settings import Settings
+from deploy.embedded.mode import development_token
 
 PROCESS: Json = {
     "code": "bench",
@@ -47,7 +46,7 @@ class Served:
 @asynccontextmanager
 async def served(data_dir: Path) -> AsyncIterator[Served]:
     """Run the embedded mode on a durable disk within the block."""
-    token = issuer_of(data_dir, Settings.from_environment()).token("admin")
+    token = development_token(data_dir, "admin")
     port = free_port(None)
     async with server(data_dir, port, data_dir / "server.log"):
         api = Api(f"http://127.0.0.1:{port}", token, "en")

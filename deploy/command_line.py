@@ -20,7 +20,7 @@ from deploy.administration import (
 )
 from deploy.demo.demonstration import Demonstration, run_demonstration
 from deploy.embedded.data_directory import default_data_directory
-from deploy.embedded.mode import issuer_of, opened, serve
+from deploy.embedded.mode import development_token, opened, serve
 from deploy.embedded.postgres_errors import EmbeddedPostgresError
 from shared.auth.development_issuer import DevelopmentIssuerRefused
 from shared.language import Language
@@ -107,11 +107,10 @@ def token(
 ) -> None:
     """Print one bearer token of the development issuer."""
     try:
-        issuer = issuer_of(data_dir or default_data_directory(), Settings.from_environment())
-    except DevelopmentIssuerRefused as error:
+        typer.echo(development_token(data_dir or default_data_directory(), role.value, person))
+    except (DevelopmentIssuerRefused, EmbeddedPostgresError) as error:
         typer.echo(f"salesgrain: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(issuer.token(role.value, person=person))
 
 
 @app.command()

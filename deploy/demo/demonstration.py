@@ -21,7 +21,7 @@ from deploy.demo.history import run_history
 from deploy.demo.live import Inbox, Scene, run_live
 from deploy.demo.processes import SERVE, Child, DemoFailure, free_port, receiver, server
 from deploy.demo.screen import Screen
-from deploy.embedded.mode import issuer_of
+from deploy.embedded.mode import development_token
 from shared.language import Language
 from shared.settings import Settings
 
@@ -68,7 +68,7 @@ def _data_directory(given: Path | None) -> Iterator[Path]:
 
 async def _play(wanted: Demonstration, screen: Screen, data_dir: Path) -> None:
     settings = Settings.from_environment()
-    token = issuer_of(data_dir, settings).token("admin")
+    token = development_token(data_dir, "admin")
     port = free_port(wanted.port)
     base_url = f"http://127.0.0.1:{port}"
     child = server(data_dir, port, data_dir / "server.log")

@@ -73,7 +73,7 @@ async def assembled(
         stack.push_async_callback(outside.close)
         apps: dict[str, FastAPI] = {}
         gateway = Gateway(apps)
-        peers = _peers(gateway, issuer)
+        peers = _peers(gateway, issuer, Settings.from_environment(**overrides))
 
         def build(name: str, builder: Callable[[S, Resources], Service], settings: S) -> Service:
             database = Database(url_of(name), name)
@@ -92,7 +92,8 @@ async def assembled(
         yield Assembly(services, gateway, bus, peers)
 
 
-def _peers(gateway: Gateway, issuer: DevelopmentIssuer) -> Peers:
-    headers = {"authorization": f"Bearer {issuer.token('admin')}"}
+def _peers(gateway: Gateway, issuer: DevelopmentIssuer, settings: Settings) -> Peers:
+    token = issuer.token("admin", issuer=settings.auth_issuer, audience=settings.auth_audience)
+    headers = {"authorization": f"Bearer {token}"}
     client = HttpClient(base_url="http://gateway", app=gateway, headers=headers)
     return Peers(client, client, client, client)

@@ -23,6 +23,13 @@ def issuer_of(data_dir: Path, settings: Settings) -> DevelopmentIssuer:
     return DevelopmentIssuer.load_or_create(data_dir / ISSUER_KEY, environment=settings.environment)
 
 
+def development_token(data_dir: Path, role: str, person: str | None = None) -> str:
+    """Return a bearer token that the embedded mode of `data_dir` takes; raises DevelopmentIssuerRefused."""
+    settings = Settings.from_environment()
+    issuer = issuer_of(data_dir, settings)
+    return issuer.token(role, person, issuer=settings.auth_issuer, audience=settings.auth_audience)
+
+
 @contextlib.asynccontextmanager
 async def databases(
     data_dir: Path, run_as: str | None, settings: Settings, *, beside: bool = False

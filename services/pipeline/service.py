@@ -10,6 +10,7 @@ from services.pipeline.api import (
     imports,
     moves,
     processes,
+    products,
     sources,
     tasks,
     webhooks,
@@ -31,6 +32,7 @@ from shared.web.app import create_app
 
 ROUTERS = (
     processes.router,
+    products.router,
     customers.router,
     deals.router,
     history.router,

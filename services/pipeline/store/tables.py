@@ -28,6 +28,18 @@ process_version = Table(
     Column("created_by", Text),
 )
 
+product = Table(
+    "product",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("series", Text),
+    Column("list_price", BigInteger),
+    Column("currency", Text),
+    Column("active", Boolean, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+
 deal = Table(
     "deal",
     metadata,

@@ -284,6 +284,16 @@ def upgrade() -> None:
     sa.Column('recorded_at', postgresql.TIMESTAMP(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('deal_id', 'visit', 'level', name=op.f('pk_sla_breach'))
     )
+    op.create_table('product',
+    sa.Column('code', sa.Text(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('series', sa.Text(), nullable=True),
+    sa.Column('list_price', sa.BigInteger(), nullable=True),
+    sa.Column('currency', sa.Text(), nullable=True),
+    sa.Column('active', sa.Boolean(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('code', name=op.f('pk_product'))
+    )
     op.create_table('stream_position',
     sa.Column('grp', sa.Text(), nullable=False),
     sa.Column('stream', sa.Text(), nullable=False),
@@ -355,6 +365,7 @@ def downgrade() -> None:
     op.drop_table('task')
     op.drop_table('stream_ticket')
     op.drop_table('stream_position')
+    op.drop_table('product')
     op.drop_table('sla_breach')
     op.drop_table('process_version')
     op.drop_table('process')
