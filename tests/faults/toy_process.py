@@ -1,0 +1,37 @@
+"""A process of the toy: `python -m tests.faults.toy_process ROLE PIPELINE KPI BUS`, with FAULTPOINT from outside."""
+
+import asyncio
+import sys
+
+from shared.bus.postgres import PostgresBus
+from shared.db.engine import Database
+from shared.db.faultpoints import arm_from_environment
+from tests.faults.toy import World, settle
+
+WRITES = 12
+
+
+async def play(role: str, world: World) -> None:
+    await world.bus.prepare()
+    arm_from_environment()
+    print("ready", flush=True)
+    if role == "writer":
+        for number in range(WRITES):
+            await world.change(number % 3, number, f"request {number}")
+    elif role == "relay":
+        while await world.relay().step():
+            pass
+    elif role == "settle":
+        await settle(world.relay(), world.consumer())
+    else:
+        await asyncio.gather(world.relay().run(), world.consumer().run())
+    await world.close()
+
+
+if __name__ == "__main__":
+    pipeline, kpi, bus = sys.argv[2:]
+    asyncio.run(
+        play(
+            sys.argv[1], World(Database(pipeline, "pipeline"), Database(kpi, "kpi"), PostgresBus(Database(bus, "bus")))
+        )
+    )
