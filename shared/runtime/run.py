@@ -15,6 +15,7 @@ from shared.bus.exports import HttpExport
 from shared.bus.ownership import Ownership
 from shared.bus.protocol import Bus
 from shared.bus.relay import Relay
+from shared.db.faultpoints import arm_from_environment
 from shared.logging import get_logger
 from shared.runtime.housekeeping import housekeeping
 from shared.runtime.service import Job, Loop, Peers, Service
@@ -69,6 +70,7 @@ async def run_services(
 
     Everything beside HTTP starts first and stops last, so that no accepted request waits for a loop that is gone.
     """
+    arm_from_environment()
     async with background(services, bus, peers):
         _tune_garbage_collection()
         _stop_on_signals(server, services)

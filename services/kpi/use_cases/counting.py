@@ -17,6 +17,7 @@ from services.kpi.store.marks import add_marks, marks_of
 from services.kpi.store.numbers import Numbers
 from shared.bus.protocol import TopicPartition
 from shared.bus.subscription import Delivery
+from shared.db.faultpoints import faultpoint
 from shared.events.pipeline import DealEvent
 from shared.tracing import Cause
 
@@ -84,6 +85,7 @@ class Counting:
         if causes is not None:
             await add_marks(tx, marks_of(changes, owners, causes))
         await add_to_cells(tx, generation, changes, owners, slices)
+        faultpoint("kpi.counted")
 
 
 def _newest(deals: Sequence[tuple[Delivery, DealEvent]]) -> dict[TopicPartition, datetime]:

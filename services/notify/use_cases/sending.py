@@ -35,6 +35,7 @@ from services.notify.store import rules as rule_store
 from services.notify.use_cases.names import NameBook
 from shared.clock import Clock
 from shared.db.engine import Database, Signal
+from shared.db.faultpoints import faultpoint
 from shared.logging import get_logger
 from shared.metrics import NOTIFICATIONS
 from shared.tracing import caused_by
@@ -118,6 +119,7 @@ class Sender:
     async def _deliver(self, leased: _Leased) -> None:
         with caused_by(leased.alert.cause):
             outcome = await self._attempt(leased)
+            faultpoint("notify.sent")
             now = self._clock()
             state, next_at = after_attempt(leased.delivery, outcome, now, self._policy, _random.random())
             error = None if isinstance(outcome, Delivered) else outcome.reason
