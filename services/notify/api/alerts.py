@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.notify.api.context import Context, CurrentContext
-from services.notify.domain.alert import Alert, Resolution, Severity
+from services.notify.domain.alert import Alert, Resolution, Severity, TransitionName
 from services.notify.domain.rule import Rule
-from services.notify.domain.texts import Message, references, render
+from services.notify.domain.texts import Message, NameOf, references, render
 from services.notify.store import alerts as alert_store
 from services.notify.store import rules as rule_store
 from services.notify.store.tables import ALERT
@@ -148,14 +148,16 @@ async def acknowledge_alert(
     body: AcknowledgementBody | None = None,
 ) -> Response:
     """Take an alert; one about an event resolves with it, one about a value when the value has recovered."""
+    async with context.database.transaction() as looking:
+        known = await alert_store.named(looking, [alert_id])
+    names = await context.names.of({one for alert in known.values() for one in references(alert.subject)})
 
     async def work(tx: AsyncConnection) -> Reply:
         alert = await acknowledge(tx, alert_id, principal, body.note if body else None, context.alerting)
         if alert is None:
             raise not_found("alert")
         rules = await rule_store.named(tx, {alert.rule_id})
-        rule = rules[alert.rule_id]
-        return Reply(201, AlertAnswer.of(alert, rule, render(alert, rule.name, "fired", {})))
+        return Reply(201, _answer(alert, rules[alert.rule_id], names))
 
     reply = await once.run(context.database, work)
     context.wake.set()
@@ -174,11 +176,9 @@ def _filters(wanted: AlertFilters) -> list[ColumnElement[bool]]:
 
 async def _answers(context: Context, alerts: Sequence[Alert], rules: dict[UUID, Rule]) -> list[AlertAnswer]:
     names = await context.names.of({one for alert in alerts for one in references(alert.subject)})
-    return [
-        AlertAnswer.of(
-            alert,
-            rules[alert.rule_id],
-            render(alert, rules[alert.rule_id].name, "fired" if alert.state == "firing" else "resolved", names),
-        )
-        for alert in alerts
-    ]
+    return [_answer(alert, rules[alert.rule_id], names) for alert in alerts]
+
+
+def _answer(alert: Alert, rule: Rule, names: NameOf) -> AlertAnswer:
+    transition: TransitionName = "fired" if alert.state == "firing" else "resolved"
+    return AlertAnswer.of(alert, rule, render(alert, rule.name, transition, names))

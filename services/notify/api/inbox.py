@@ -66,6 +66,15 @@ class InboxAnswer(Answer):
         )
 
 
+class ReadAnswer(Answer):
+    """An item that has been read, and how many are left."""
+
+    id: UUID
+    alert_id: UUID
+    read_at: Rfc3339 | None
+    unread: int
+
+
 class InboxPage(Page[InboxAnswer]):
     """A page of the inbox; `unread` counts all unread items."""
 
@@ -94,17 +103,16 @@ async def read_all(
     return InboxPage(items=page.items, next_cursor=page.next_cursor, unread=unread)
 
 
-@router.post("/inbox/{item_id}/reads", status_code=201, response_model=InboxAnswer)
+@router.post("/inbox/{item_id}/reads", status_code=201, response_model=ReadAnswer)
 async def read(item_id: UUID, once: Idempotent, principal: CurrentPrincipal, context: CurrentContext) -> Response:
     """Mark an own item as read."""
 
     async def work(tx: AsyncConnection) -> Reply:
-        item = await mark_read(tx, item_id, principal, context.clock)
-        if item is None:
+        read_now = await mark_read(tx, item_id, principal, context.clock)
+        if read_now is None:
             raise not_found("inbox_item")
-        alert = (await alert_store.named(tx, {item.alert_id}))[item.alert_id]
-        rule = (await rule_store.named(tx, {alert.rule_id}))[alert.rule_id]
-        return Reply(201, InboxAnswer.of(item, alert, render(alert, rule.name, item.transition, {})))
+        item, unread = read_now
+        return Reply(201, ReadAnswer(id=item.id, alert_id=item.alert_id, read_at=item.read_at, unread=unread))
 
     reply = await once.run(context.database, work)
     context.inbox.wake.notify()

@@ -13,11 +13,20 @@ from starlette.responses import Response
 from services.notify.api.conditions import When, shown
 from services.notify.api.context import Context, CurrentContext
 from services.notify.domain.alert import Severity
-from services.notify.domain.conditions import scope_of
+from services.notify.domain.conditions import KpiCondition, scope_of
 from services.notify.domain.rule import Addressed, Addressee, Rule
 from services.notify.store import rules as rule_store
 from services.notify.store.visibility import rules_seen
-from services.notify.use_cases.rules import Draft, await_scope, change_rule, create_rule, delete_rule, drafted
+from services.notify.use_cases.rules import (
+    Author,
+    Draft,
+    await_scope,
+    change_rule,
+    create_rule,
+    delete_rule,
+    drafted,
+)
+from shared.auth.principal import Principal
 from shared.events.base import Names
 from shared.web.conditions import IfMatch, etag, not_modified, require_match
 from shared.web.idempotency import Idempotent, Reply
@@ -125,10 +134,10 @@ async def create(body: RuleBody, once: Idempotent, principal: ManagerOrAdmin, co
     draft = Draft(
         _names(body.name), body.when.to_condition(), body.severity, tuple(dict.fromkeys(body.channels)), _to(body.to)
     )
-    await _known_scope(context, draft)
+    author = await _author(context, draft, principal)
 
     async def work(tx: AsyncConnection) -> Reply:
-        rule = await create_rule(tx, draft, principal, context.alerting)
+        rule = await create_rule(tx, draft, author, context.alerting)
         headers = {"location": f"/notify/v1/rules/{rule.id}", "etag": etag(rule.version)}
         return Reply(201, RuleAnswer.of(rule), headers)
 
@@ -178,10 +187,10 @@ async def change(
     rule = await _rule(context, rule_id, principal)
     require_match(if_match, rule.version)
     draft = _merged(drafted(rule), body)
-    await _known_scope(context, draft)
+    author = await _author(context, draft, principal)
     async with context.database.transaction() as tx:
         changed = await change_rule(
-            tx, rule, draft, principal, context.alerting, lambda version: require_match(if_match, version)
+            tx, rule_id, draft, author, context.alerting, lambda version: require_match(if_match, version)
         )
     if changed is None:
         raise not_found("rule")
@@ -205,7 +214,7 @@ async def delete(
     return Response(status_code=204)
 
 
-async def _rule(context: Context, rule_id: UUID, principal: ManagerOrAdmin) -> Rule:
+async def _rule(context: Context, rule_id: UUID, principal: Principal) -> Rule:
     async with context.database.transaction() as tx:
         rule = await rule_store.find(tx, rule_id, await rules_seen(tx, principal))
     if rule is None:
@@ -213,10 +222,12 @@ async def _rule(context: Context, rule_id: UUID, principal: ManagerOrAdmin) -> R
     return rule
 
 
-async def _known_scope(context: Context, draft: Draft) -> None:
+async def _author(context: Context, draft: Draft, principal: Principal) -> Author:
+    """Return who writes, once the draft's scope has had time to arrive here; asks kpi: outside of any transaction."""
     scope = scope_of(draft.condition)
     if scope != "org":
         await await_scope(context.database, scope)
+    return Author(principal, await context.names.kpis() if isinstance(draft.condition, KpiCondition) else None)
 
 
 def _merged(known: Draft, body: RulePatch) -> Draft:

@@ -125,7 +125,7 @@ def name_of(reference: str, names: NameOf, language: Language) -> str:
     if reference == "org":
         return "全公司" if language == "zh" else "the organisation"
     known = names.get(reference)
-    return _in(language, known) if known else reference.partition(":")[2].removeprefix("external:")
+    return _in(language, known) if known else reference.replace("/", ":").rpartition(":")[2]
 
 
 def figure(value: str | None, unit: Unit, currency: str | None) -> str:

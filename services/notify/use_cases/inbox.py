@@ -37,13 +37,13 @@ class Postman:
         self.wake.notify()
 
 
-async def mark_read(tx: AsyncConnection, item_id: UUID, principal: Principal, clock: Clock) -> InboxItem | None:
-    """Mark an own item as read; null when the principal has no such item."""
+async def mark_read(
+    tx: AsyncConnection, item_id: UUID, principal: Principal, clock: Clock
+) -> tuple[InboxItem, int] | None:
+    """Mark an own item as read and count what is left unread; null when the principal has no such item."""
     keys = await own_keys(tx, principal)
     item = await inbox_store.read(tx, item_id, keys, clock())
-    if item is not None:
-        await _tell(tx, item, keys)
-    return item
+    return None if item is None else (item, await _tell(tx, item, keys))
 
 
 async def own_keys(tx: AsyncConnection, principal: Principal) -> tuple[str, ...]:
@@ -51,9 +51,10 @@ async def own_keys(tx: AsyncConnection, principal: Principal) -> tuple[str, ...]
     return await owner_keys(tx, principal.person) if principal.person else ()
 
 
-async def _tell(tx: AsyncConnection, item: InboxItem, keys: tuple[str, ...]) -> None:
+async def _tell(tx: AsyncConnection, item: InboxItem, keys: tuple[str, ...]) -> int:
     # One after the other for one person: a count must have seen every change before it.
     await inbox_store.one_at_a_time(tx, item.recipient)
+    unread = await inbox_store.unread(tx, keys)
     told = {
         "id": str(item.id),
         "alert_id": str(item.alert_id),
@@ -61,6 +62,7 @@ async def _tell(tx: AsyncConnection, item: InboxItem, keys: tuple[str, ...]) -> 
         "type": f"alert.{item.transition}",
         "created_at": rfc3339(item.created_at),
         "read_at": rfc3339(item.read_at) if item.read_at else None,
-        "unread": await inbox_store.unread(tx, keys),
+        "unread": unread,
     }
     await append_to_feed(tx, FEED, [FeedItem(f"person:{item.recipient}", "inbox_item", told)])
+    return unread

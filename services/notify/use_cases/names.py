@@ -1,7 +1,7 @@
 """Names for texts, asked of the services that own them; short-lived, and never waited for long."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +41,15 @@ class NameBook:
         if missing:
             await self._ask(missing, now + self._kept_for)
         return {one: self._known[one][1] for one in wanted if one in self._known}
+
+    async def kpis(self) -> Collection[str] | None:
+        """Return the keys of all KPIs there are; null when nobody tells in time."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                answer = await _get(self._peers.kpi, "/kpi/v1/definitions", {})
+        except TimeoutError:
+            return None
+        return {str(item.get("key")) for item in answer.get("items") or []} or None
 
     async def _ask(self, missing: Sequence[str], until: datetime) -> None:
         if len(self._known) > _LARGEST_BOOK:

@@ -1,7 +1,7 @@
 """Alert rules: written, changed, taken back; announced with what they depend on."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -47,6 +47,14 @@ class Draft:
     to: Addressed | None
 
 
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who writes a rule, and which KPIs there are as far as anybody could tell."""
+
+    principal: Principal
+    kpis: Collection[str] | None = None
+
+
 async def await_scope(database: Database, scope: str) -> None:
     """Wait, at most 2 s, until the directory knows a scope: goals' event about it may be on its way."""
     deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
@@ -58,9 +66,9 @@ async def await_scope(database: Database, scope: str) -> None:
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-async def create_rule(tx: AsyncConnection, draft: Draft, principal: Principal, alerting: Alerting) -> Rule:
+async def create_rule(tx: AsyncConnection, draft: Draft, author: Author, alerting: Alerting) -> Rule:
     """Write a rule and hold it against the present value at once; raises Refusal."""
-    settled = await _settle(tx, draft, principal)
+    settled = await _settle(tx, draft, author)
     now = alerting.clock()
     seen = await _present(tx, settled.condition)
     rule = Rule(
@@ -70,8 +78,8 @@ async def create_rule(tx: AsyncConnection, draft: Draft, principal: Principal, a
         severity=settled.severity,
         channels=settled.channels,
         to=settled.to,
-        bounded_by=await _bound(tx, principal),
-        created_by=principal.subject,
+        bounded_by=await _bound(tx, author.principal),
+        created_by=author.principal.subject,
         created_at=now,
         since=now,
         recorded_at=now,
@@ -84,16 +92,16 @@ async def create_rule(tx: AsyncConnection, draft: Draft, principal: Principal, a
 
 
 async def change_rule(
-    tx: AsyncConnection, known: Rule, draft: Draft, principal: Principal, alerting: Alerting, matches: Matches
+    tx: AsyncConnection, rule_id: UUID, draft: Draft, author: Author, alerting: Alerting, matches: Matches
 ) -> Rule | None:
     """Change a rule; with another condition what is open of it resolves and the new one counts from now.
 
     `matches` raises when the locked version is not the wanted one. Null when the rule has gone; raises Refusal.
     """
-    settled = await _settle(tx, draft, principal)
+    settled = await _settle(tx, draft, author)
     # Values before rules, as the consumer does.
     seen = await _present(tx, settled.condition)
-    rule = await rule_store.find(tx, known.id, await rules_seen(tx, principal), lock=True)
+    rule = await rule_store.find(tx, rule_id, await rules_seen(tx, author.principal), lock=True)
     if rule is None:
         return None
     matches(rule.version)
@@ -156,7 +164,7 @@ async def _bound(tx: AsyncConnection, principal: Principal) -> str | None:
     return (await owner_keys(tx, principal.person or principal.subject))[0]
 
 
-async def _settle(tx: AsyncConnection, draft: Draft, principal: Principal) -> Draft:
+async def _settle(tx: AsyncConnection, draft: Draft, author: Author) -> Draft:
     """Return the draft with its scope in canonical form; raises Refusal with everything that does not exist."""
     faults: list[Fault] = []
     known = await channel_store.named(tx, set(draft.channels), hold=True)
@@ -165,7 +173,9 @@ async def _settle(tx: AsyncConnection, draft: Draft, principal: Principal) -> Dr
         for place, channel_id in enumerate(draft.channels)
         if channel_id not in known
     ]
-    condition = await _canonical(tx, draft.condition, principal)
+    if _is_unknown_kpi(draft.condition, author.kpis):
+        faults.append(Fault("/when/kpi", "unknown_kpi", {"zh": "没有这个指标", "en": "there is no such KPI"}))
+    condition = await _canonical(tx, draft.condition, author.principal)
     if condition is None:
         pointer = "/when/scope" if isinstance(draft.condition, KpiCondition) else "/when/where/scope"
         text: Text = {"zh": "没有这个范围，或您无权查看", "en": "there is no such scope, or you may not see it"}
@@ -173,6 +183,10 @@ async def _settle(tx: AsyncConnection, draft: Draft, principal: Principal) -> Dr
     if faults or condition is None:
         raise Refusal(faults)
     return replace(draft, condition=condition)
+
+
+def _is_unknown_kpi(condition: Condition, kpis: Collection[str] | None) -> bool:
+    return isinstance(condition, KpiCondition) and kpis is not None and condition.kpi not in kpis
 
 
 async def _canonical(tx: AsyncConnection, condition: Condition, principal: Principal) -> Condition | None:

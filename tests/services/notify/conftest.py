@@ -72,11 +72,10 @@ class Notify:
         self.clients.append(client)
         return client
 
-    def sender(self, **settings: object) -> Sender:
-        """Another replica's sender."""
-        context = self.context
-        known = self.settings.model_copy(update=settings)
-        return Sender(self.database, context.adapters, context.names, known, self.clock, context.wake)
+    def sender(self, like: "Notify | None" = None) -> Sender:
+        """Another replica's sender, with the ways out of `like` if given."""
+        context, other = self.context, (like or self).context
+        return Sender(self.database, other.adapters, context.names, self.settings, self.clock, context.wake)
 
     async def hear(self, *events: Event | Message) -> None:
         """Let the consumers take events as the bus brings them."""

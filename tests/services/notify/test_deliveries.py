@@ -258,9 +258,7 @@ async def test_a_target_that_has_become_private_is_not_called(
     notify = make_notify()
     await fired(notify, receiver)
     strict = make_notify(webhook_allow_private=False)
-    careful = strict.sender()
-    careful._database = notify.database
-    assert await careful.send_due() == 1
+    assert await notify.sender(like=strict).send_due() == 1
     (delivery,) = await notify.deliveries()
     assert delivery["state"] == "dead"
     assert "target_refused" in delivery["attempts"][0]["error"]
