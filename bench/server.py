@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.demo.api import Api, Json
 from deploy.demo.processes import DemoFailure, free_port, server
-from deploy.embedded.mode import development_token
+from deploy.embedded.issuer import development_token
 
 PROCESS: Json = {
     "code": "bench",

@@ -1,4 +1,4 @@
-"""The `salesgrain` command."""
+"""The `salesgrain` command. Each command imports what it needs itself: `token` must not wait for four services."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,17 +10,8 @@ from uuid import UUID
 import typer
 import uvloop
 
-from deploy.administration import (
-    list_all_dead_letters,
-    rebuild_kpi,
-    replay_dead_letter,
-    show_dead_letter,
-    show_topics,
-    verify_kpi,
-)
-from deploy.demo.demonstration import Demonstration, run_demonstration
 from deploy.embedded.data_directory import default_data_directory
-from deploy.embedded.mode import development_token, opened, serve
+from deploy.embedded.issuer import development_token
 from deploy.embedded.postgres_errors import EmbeddedPostgresError
 from shared.auth.development_issuer import DevelopmentIssuerRefused
 from shared.language import Language
@@ -88,6 +79,8 @@ def up(
     run_as: RunAs = None,
 ) -> None:
     """Run the embedded mode: PostgreSQL and all four services, until Ctrl-C or SIGTERM."""
+    from deploy.embedded.mode import serve
+
     where = data_dir or default_data_directory()
 
     async def ready() -> None:
@@ -124,6 +117,8 @@ def demo(
     port: Annotated[int | None, typer.Option("--port", help="Where it serves (default 8080, or a free one).")] = None,
 ) -> None:
     """Run the main job on real input: import, goals, live moves, alerts, a kill -9; then keep serving."""
+    from deploy.demo.demonstration import Demonstration, run_demonstration
+
     wanted: Language = "zh" if language is LanguageName.ZH else "en"
     settings = Demonstration(once=once, json_file=json_file, language=wanted, data_dir=data_dir, port=port or 8080)
     raise typer.Exit(_run(lambda: run_demonstration(settings), level="WARNING"))
@@ -132,6 +127,7 @@ def demo(
 @app.command()
 def migrate(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """Bring the databases of all services to their newest schema."""
+    from deploy.embedded.mode import opened
 
     async def work() -> None:
         async with opened(data_dir or default_data_directory(), run_as, beside=True):
@@ -143,18 +139,24 @@ def migrate(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
 @app.command()
 def topics() -> None:
     """List the topics of the contract: partitions, owner, event types."""
+    from deploy.administration import show_topics
+
     typer.echo(show_topics())
 
 
 @kpi.command("rebuild")
 def kpi_rebuild(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """Recompute every KPI from history beside live traffic, then switch to the result."""
+    from deploy.administration import rebuild_kpi
+
     typer.echo(_run(lambda: rebuild_kpi(data_dir or default_data_directory(), run_as), level="WARNING"))
 
 
 @kpi.command("verify")
 def kpi_verify(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """Compare every live KPI cell with its recomputation from history; exit 1 when any differs."""
+    from deploy.administration import verify_kpi
+
     lines, equal = _run(lambda: verify_kpi(data_dir or default_data_directory(), run_as), level="WARNING")
     typer.echo("\n".join(lines))
     raise typer.Exit(0 if equal else 1)
@@ -163,18 +165,24 @@ def kpi_verify(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
 @dead_letters.command("list")
 def dead_letters_list(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """List the events that wait for somebody."""
+    from deploy.administration import list_all_dead_letters
+
     typer.echo(_run(lambda: list_all_dead_letters(data_dir or default_data_directory(), run_as), level="WARNING"))
 
 
 @dead_letters.command("show")
 def dead_letters_show(letter: UUID, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """Show one of them whole, with what went wrong."""
+    from deploy.administration import show_dead_letter
+
     typer.echo(_run(lambda: show_dead_letter(data_dir or default_data_directory(), run_as, letter), level="WARNING"))
 
 
 @dead_letters.command("replay")
 def dead_letters_replay(letter: UUID, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
     """Apply one of them again, and what waited behind it; exit 1 when it cannot be applied."""
+    from deploy.administration import replay_dead_letter
+
     where = data_dir or default_data_directory()
     said, done = _run(lambda: replay_dead_letter(where, run_as, letter), level="WARNING")
     typer.echo(said)

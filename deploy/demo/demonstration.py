@@ -21,7 +21,7 @@ from deploy.demo.history import run_history
 from deploy.demo.live import Inbox, Scene, run_live
 from deploy.demo.processes import SERVE, Child, DemoFailure, free_port, receiver, server
 from deploy.demo.screen import Screen
-from deploy.embedded.mode import development_token
+from deploy.embedded.issuer import development_token
 from shared.language import Language
 from shared.settings import Settings
 

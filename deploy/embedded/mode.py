@@ -8,26 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from deploy.embedded.assembly import DATABASES, Assembly, UrlOf, assembled, migrate_all, urls_beside
-from deploy.embedded.data_directory import make_data_directory
+from deploy.embedded.issuer import ISSUER_KEY, issuer_of
 from deploy.embedded.postgres import EmbeddedPostgres, running_url
-from shared.auth.development_issuer import DevelopmentIssuer
 from shared.runtime.run import Work, http_server, run_services
 from shared.settings import Settings
-
-ISSUER_KEY = "development-issuer.jwk"
-
-
-def issuer_of(data_dir: Path, settings: Settings) -> DevelopmentIssuer:
-    """Return the development issuer of a data directory, made at its first use; refused in production."""
-    make_data_directory(data_dir)
-    return DevelopmentIssuer.load_or_create(data_dir / ISSUER_KEY, environment=settings.environment)
-
-
-def development_token(data_dir: Path, role: str, person: str | None = None) -> str:
-    """Return a bearer token that the embedded mode of `data_dir` takes; raises DevelopmentIssuerRefused."""
-    settings = Settings.from_environment()
-    issuer = issuer_of(data_dir, settings)
-    return issuer.token(role, person, issuer=settings.auth_issuer, audience=settings.auth_audience)
 
 
 @contextlib.asynccontextmanager

@@ -55,7 +55,8 @@ def test_every_adapter_file_is_in_its_registry(folder: str, registry: str) -> No
 
 
 def test_no_function_imports_inside_itself() -> None:
-    for path in CODE:
+    # A command line imports what its command needs: `salesgrain token` must not wait for four services.
+    for path in set(CODE) - {ROOT / "deploy" / "command_line.py"}:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inside = [
             node.lineno
