@@ -16,6 +16,7 @@ _SHARES = """
                     AS r (owner, first, last)
         WHERE r.owner = f.owner AND {condition}))
 """
+_STAY_MEETS_SHARE = "GREATEST(f.day, r.first, :first) < LEAST(COALESCE(e.day + 1, :last), r.last, :last)"
 _DWELLS = text(
     f"""
     SELECT s.stage, CAST(percentile_disc(0.5) WITHIN GROUP (ORDER BY f.duration) AS bigint) AS median,
@@ -38,7 +39,7 @@ _PRESENCE = text(
                        AND e.place = f.place + 1 AND e.known_to IS NULL
     WHERE f.generation = :generation AND f.measure = {OPEN_VALUE} AND f.place % 2 = 0 AND f.known_to IS NULL
       AND f.day < :last AND f.day <> {UNDATED} AND (e.day IS NULL OR e.day >= :first) AND s.process = :process
-      AND {_SHARES.format(condition="r.first < :last AND r.last > :first")}
+      AND {_SHARES.format(condition=_STAY_MEETS_SHARE)}
     GROUP BY s.stage
     """  # noqa: S608 - made of constants
 )

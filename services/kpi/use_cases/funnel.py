@@ -66,8 +66,7 @@ class _Counted:
     reached: Sums = NOTHING
     implied: int = 0
     undated: int = 0
-    open: int = 0
-    amounts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    standing: dict[str, Sums] = field(default_factory=lambda: defaultdict(lambda: NOTHING))
 
 
 async def funnel(tx: AsyncConnection, question: FunnelQuestion) -> list[FunnelStage]:
@@ -115,8 +114,10 @@ def _stage(stage: ProcessStage, counted: _Counted, dwell: Dwell | None, progress
         reached_next=reached_next,
         conversion=conversion,
         dwell=dwell,
-        open=counted.open,
-        open_amount=tuple(Money(minor, currency) for currency, minor in sorted(counted.amounts.items()) if currency),
+        open=sum(sums.n for sums in counted.standing.values()),
+        open_amount=tuple(
+            Money(sums.num, currency) for currency, sums in sorted(counted.standing.items()) if currency and sums.n
+        ),
         implied=counted.implied,
         undated=counted.undated,
         reasons=reasons,
@@ -131,8 +132,7 @@ async def _counted(
     for found in await read_sums(tx, generation, readings, [FIRST_DAY], ("stage",)):
         stage = counted[str(found.group[0])]
         if found.question == OPEN_VALUE:
-            stage.open += found.sums.n
-            stage.amounts[found.currency] += found.sums.num
+            stage.standing[found.currency] = stage.standing[found.currency].plus(found.sums)
         elif found.bucket == UNDATED_BUCKET:
             stage.undated += found.sums.n
         elif found.question == REACHED:

@@ -8,6 +8,7 @@ import pytest
 
 from services.kpi.settings import KpiSettings
 from services.kpi.store.generations import RebuildRunning, rebuilding_alone
+from services.kpi.use_cases import rebuild as rebuilding
 from services.kpi.use_cases.rebuild import rebuild
 from services.kpi.use_cases.verify import verify
 from shared.bus.consumer import Consumer
@@ -155,6 +156,28 @@ async def test_events_that_only_the_bus_has_are_in_the_new_generation(kpi: Kpi, 
     await (await consume(kpi, bus, history)).close()
     await rebuild(kpi.database, bus, history, SETTINGS)
     assert await kpi.value("won_count", scope="org", grain="total") == "2"
+
+
+async def test_what_live_counted_just_before_the_switch_is_not_lost(
+    kpi: Kpi, bus: PostgresBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, sold_meanwhile = won_deal(1), won_deal(2)
+    history = History(told)
+    await bus.append(told.messages)
+    consumer = await consume(kpi, bus, history)
+    filled = rebuilding._Building.fill
+
+    async def fill_and_sell(building: rebuilding._Building) -> None:
+        await filled(building)
+        await bus.append(sold_meanwhile.messages)
+        while await consumer.step(timeout=0.05):
+            pass
+
+    monkeypatch.setattr(rebuilding._Building, "fill", fill_and_sell)
+    await rebuild(kpi.database, bus, history, SETTINGS)
+    assert await consumer.step(timeout=0.05) == 0
+    assert await kpi.value("won_count", scope="org", grain="total") == "2"
+    await consumer.close()
 
 
 async def test_a_switch_has_every_watch_looked_at_again(kpi: Kpi, bus: PostgresBus) -> None:
