@@ -1,4 +1,7 @@
-"""The tables of pipeline. Personal text lives only in the columns that PERSONAL_COLUMNS names, and can be erased."""
+"""The tables of pipeline. Personal text lives only in the columns that PERSONAL_COLUMNS names, and can be erased.
+
+What callers sent (files and webhooks) may hold it, too: it is kept as it came for at most 30 days.
+"""
 
 from collections.abc import Mapping
 

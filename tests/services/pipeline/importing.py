@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from services.pipeline.use_cases.import_worker import ImportWorker
 from services.pipeline.use_cases.webhook_worker import WebhookWorker
 from shared.http_client import Answer
@@ -113,3 +115,17 @@ async def processed(pipeline: Pipeline) -> None:
     worker = WebhookWorker(pipeline.service.app.state.context)
     while await worker.step():
         pass
+
+
+async def poison(pipeline: Pipeline, external_id: str) -> None:
+    """Let the database refuse one deal, for a reason that no reading of rows can foresee."""
+    async with pipeline.database.transaction() as tx:
+        await tx.execute(
+            text("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'")
+        )
+        await tx.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON deal FOR EACH ROW"
+                f" WHEN (NEW.external_id = '{external_id}') EXECUTE FUNCTION refuse()"
+            )
+        )

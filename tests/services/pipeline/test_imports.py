@@ -1,5 +1,6 @@
 """Imports over HTTP on a real database: what a caller gets for good, bad, repeated, changed and foreign files."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.services.pipeline.importing import (
     hand_in,
     imported,
     importer,
+    poison,
 )
 from tests.services.pipeline.serving import Pipeline, person_id
 
@@ -384,6 +386,38 @@ async def test_a_cancelled_import_keeps_what_it_took_and_leaves_the_rest(b2b: Pi
     assert not await worker.step()
     assert (await b2b.rows("SELECT count(*) AS n FROM deal"))[0].n == 500
     await b2b.problem("POST", f"/imports/{job['id']}/cancellations", status=409)
+
+
+async def test_a_row_that_the_database_does_not_take_is_told_and_holds_up_no_other(b2b: Pipeline):
+    await poison(b2b, "C300")
+    rows = [f"C{n},ann,GTXPro,,Engaging,2017-03-01,," for n in range(700)]
+    job = await imported(b2b, file_of(*rows))
+    assert (job["status"], job["rows"], job["created"], job["rejected"]) == ("completed", 700, 699, 1)
+    (error,) = await errors_of(b2b, job)
+    assert (error["line"], error["code"], error["row"]) == ("302", "not_recorded", rows[300])
+
+
+async def test_a_lost_connection_costs_a_batch_its_try_and_nothing_else(b2b: Pipeline):
+    rows = [f"C{n},ann,GTXPro,Acme {n},Engaging,2017-03-01,," for n in range(2000)]
+    job = json.loads((await hand_in(b2b, file_of(*rows))).body)
+    other = await b2b.database.connect_dedicated()
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    failures = 0
+    for round_number in range(40):
+        working = asyncio.create_task(importer(b2b).step())
+        if round_number < 4:
+            await asyncio.sleep(0.02 * (round_number + 1))
+            await other.execute(f"{cut} AND datname = current_database()")
+        (result,) = await asyncio.gather(working, return_exceptions=True)
+        failures += isinstance(result, BaseException)
+        if result is False:
+            break
+    await other.close()
+    assert failures > 0
+    state = await b2b.ok("GET", f"/imports/{job['id']}")
+    assert (state["status"], state["created"], state["rejected"]) == ("completed", 2000, 0)
+    (row,) = await b2b.rows("SELECT count(*) AS deals, sum(version) AS versions FROM deal")
+    assert (row.deals, row.versions) == (2000, 2000)
 
 
 async def test_stages_with_tasks_open_only_those_of_the_present_stage_and_facts_tell_what_they_broke(

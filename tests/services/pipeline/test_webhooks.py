@@ -13,7 +13,7 @@ from shared.clock import rfc3339
 from shared.events.pipeline import CustomerCreated, DealChanged, DealCourseCorrected, DealCreated, DealMoved
 from shared.http_client import Answer
 from tests.services.pipeline.building import NOW
-from tests.services.pipeline.importing import processed
+from tests.services.pipeline.importing import poison, processed
 from tests.services.pipeline.serving import Pipeline, person_id
 
 SECRET = "whsec_" + b64encode(bytes(range(32))).decode()
@@ -180,6 +180,16 @@ async def test_a_bad_message_holds_up_nobody(crm: Pipeline):
     assert (await the_deal(crm))["stage"]["code"] == "offer"
     statuses = [each["status"] for each in (await crm.ok("GET", "/webhooks"))["items"]]
     assert statuses == ["processed", "quarantined", "quarantined", "processed"]
+
+
+async def test_a_message_that_the_database_does_not_take_goes_into_quarantine_alone(crm: Pipeline):
+    await poison(crm, "P1")
+    for number, name in enumerate(("A1", "P1", "B1")):
+        assert (await send(crm, told(stage="visit", external_id=name), f"m{number}")).status == 202
+    await processed(crm)
+    found = (await crm.ok("GET", "/webhooks"))["items"]
+    assert [each["status"] for each in found] == ["processed", "quarantined", "processed"]
+    assert [reason["code"] for reason in found[1]["reasons"]] == ["not_recorded"]
 
 
 async def test_the_mapping_is_corrected_and_the_quarantined_message_replayed(crm: Pipeline):
