@@ -11,13 +11,13 @@ from datetime import timedelta
 
 import msgspec
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.partitioner import partition_of
 from shared.bus.postgres_reader import PostgresReader
 from shared.bus.postgres_tables import metadata
 from shared.bus.protocol import TopicPartition
 from shared.db.engine import Database
+from shared.db.faultpoints import faultpoint
 from shared.events.catalogue import TOPICS, Topic
 from shared.events.codec import Message
 
@@ -32,25 +32,26 @@ _MAKE_PARTITIONS = text(
     SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[])) ON CONFLICT DO NOTHING
     """
 )
-_LOCK = text(
-    """
-    SELECT topic, part, next_off FROM bus_partition
-    WHERE (topic, part) IN (SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[])))
-    ORDER BY topic, part FOR NO KEY UPDATE
-    """
-)
+# One statement, so one round trip and its own transaction. The counters are locked in order before they are moved, and
+# stay locked until the records are committed.
 _APPEND = text(
     """
-    WITH moved AS (
-        UPDATE bus_partition AS p SET next_off = n.next_off
-        FROM unnest(CAST(:next_topics AS text[]), CAST(:next_parts AS int[]), CAST(:next_offs AS bigint[]))
-             AS n (topic, part, next_off)
-        WHERE p.topic = n.topic AND p.part = n.part
+    WITH locked AS (
+        SELECT p.topic, p.part, n.records
+        FROM unnest(CAST(:next_topics AS text[]), CAST(:next_parts AS int[]), CAST(:records AS int[]))
+             AS n (topic, part, records)
+        JOIN bus_partition AS p USING (topic, part)
+        ORDER BY p.topic, p.part FOR NO KEY UPDATE OF p
+    ), moved AS (
+        UPDATE bus_partition AS p SET next_off = p.next_off + locked.records
+        FROM locked WHERE p.topic = locked.topic AND p.part = locked.part
+        RETURNING p.topic, p.part, p.next_off - locked.records AS first_off
     )
     INSERT INTO bus_log (topic, part, off, key, headers, value)
-    SELECT topic, part, off, key, headers::jsonb, value
-    FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:offs AS bigint[]), CAST(:keys AS text[]),
-                CAST(:headers AS text[]), CAST(:values AS bytea[])) AS m (topic, part, off, key, headers, value)
+    SELECT topic, part, first_off + place, key, headers::jsonb, value
+    FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:places AS int[]), CAST(:keys AS text[]),
+                CAST(:headers AS text[]), CAST(:values AS bytea[])) AS m (topic, part, place, key, headers, value)
+    JOIN moved USING (topic, part)
     """
 )
 _RANGES = text("SELECT topic, part, low_off, next_off FROM bus_partition")
@@ -96,16 +97,21 @@ class PostgresBus:
         return self._topics[topic].partitions
 
     async def append(self, messages: Sequence[Message]) -> None:
-        """Append all `messages` in one transaction; raises KeyError for an unknown topic."""
+        """Append all `messages` at once, or none of them; raises KeyError for an unknown topic."""
         if not messages:
             return
         by_partition: dict[TopicPartition, list[Message]] = defaultdict(list)
         for message in messages:
             part = partition_of(message.key, self.partitions(message.topic))
             by_partition[TopicPartition(message.topic, part)].append(message)
-        async with self._database.transaction() as tx:
-            await _append(tx, by_partition)
+        faultpoint("bus.append")
+        async with self._database.autocommit() as connection:
+            appended = await connection.execute(_APPEND, _columns(by_partition))
+        faultpoint("bus.appended")
         self._wake({at.topic for at in by_partition})
+        if appended.rowcount != len(messages):
+            fault = f"{appended.rowcount} of {len(messages)} records were appended: a partition is not prepared"
+            raise RuntimeError(fault)
 
     def _wake(self, topics: Collection[str]) -> None:
         for reader in self._readers:
@@ -151,22 +157,18 @@ class PostgresBus:
         await self._database.close()
 
 
-async def _append(tx: AsyncConnection, by_partition: Mapping[TopicPartition, Sequence[Message]]) -> None:
-    parts = sorted(by_partition)
-    locked = await tx.execute(_LOCK, {"topics": [at.topic for at in parts], "parts": [at.partition for at in parts]})
-    first = {TopicPartition(row.topic, row.part): row.next_off for row in locked}
-    placed = [(at, offset, message) for at in parts for offset, message in enumerate(by_partition[at], start=first[at])]
-    await tx.execute(
-        _APPEND,
-        {
-            "next_topics": [at.topic for at in parts],
-            "next_parts": [at.partition for at in parts],
-            "next_offs": [first[at] + len(by_partition[at]) for at in parts],
-            "topics": [at.topic for at, _, _ in placed],
-            "parts": [at.partition for at, _, _ in placed],
-            "offs": [offset for _, offset, _ in placed],
-            "keys": [message.key for _, _, message in placed],
-            "headers": [msgspec.json.encode(message.headers).decode() for _, _, message in placed],
-            "values": [message.value for _, _, message in placed],
-        },
-    )
+def _columns(
+    by_partition: Mapping[TopicPartition, Sequence[Message]],
+) -> dict[str, list[str] | list[int] | list[bytes]]:
+    placed = [(at, place, message) for at, some in by_partition.items() for place, message in enumerate(some)]
+    return {
+        "next_topics": [at.topic for at in by_partition],
+        "next_parts": [at.partition for at in by_partition],
+        "records": [len(some) for some in by_partition.values()],
+        "topics": [at.topic for at, _, _ in placed],
+        "parts": [at.partition for at, _, _ in placed],
+        "places": [place for _, place, _ in placed],
+        "keys": [message.key for _, _, message in placed],
+        "headers": [msgspec.json.encode(message.headers).decode() for _, _, message in placed],
+        "values": [message.value for _, _, message in placed],
+    }

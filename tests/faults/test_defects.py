@@ -68,13 +68,13 @@ class UnfencedConsumer(Consumer):
 
 async def relay_dies_around_the_send(world: World, relay: type[Relay], consumer: type[Consumer]) -> None:
     """F2, before the bus has committed."""
-    with armed("bus.commit", 2, crash):
+    with armed("bus.append", 2, crash):
         assert await play(world, relay, consumer) == 1
 
 
 async def relay_sends_again(world: World, relay: type[Relay], consumer: type[Consumer]) -> None:
     """F2, after the bus has committed and before the relay has deleted."""
-    with armed("bus.committed", 2, crash):
+    with armed("bus.appended", 2, crash):
         assert await play(world, relay, consumer) == 1
 
 

@@ -58,7 +58,7 @@ async def test_the_writer_dies_before_it_can_answer_and_is_asked_again(world: Wo
     assert await world.broken() == set()
 
 
-@pytest.mark.parametrize("place", ["bus.commit:1", "relay.sent:1", "relay.deleted:1"])
+@pytest.mark.parametrize("place", ["bus.appended:1", "relay.sent:1", "relay.deleted:1"])
 async def test_the_relay_dies_around_the_send(world: World, place: str) -> None:
     """F2: duplicates at most."""
     for number in range(60):
