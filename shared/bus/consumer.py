@@ -132,6 +132,7 @@ class Consumer:
         for at in self._epochs.keys() - owned:
             del self._epochs[at]
             self._positions.pop(at, None)
+            CONSUMER_LAG.labels(self._group, at.topic, at.partition).set(0)
         # Before anything that may fail: what is not owned any more must not be read any more.
         await self._reader.assign(self._positions)
         await self._take_over(owned - self._epochs.keys())
