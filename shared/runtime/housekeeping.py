@@ -3,12 +3,22 @@
 from datetime import timedelta
 
 from shared.bus.dead_letters import expire_dead_letters
+from shared.bus.protocol import Bus
 from shared.clock import utc_now
 from shared.runtime.service import Job, Service
 from shared.web.feeds import forget_old_entries
 from shared.web.idempotency import forget_old_keys
 
 EVERY = timedelta(hours=1)
+
+
+def bus_retention(bus: Bus) -> Job:
+    """Return the job that keeps the log within its retention; it may run in every process."""
+
+    async def expire() -> None:
+        await bus.expire()
+
+    return Job("bus_retention", EVERY, expire)
 
 
 def housekeeping(service: Service) -> tuple[Job, ...]:

@@ -17,7 +17,7 @@ from shared.bus.protocol import Bus
 from shared.bus.relay import Relay
 from shared.db.faultpoints import arm_from_environment
 from shared.logging import get_logger
-from shared.runtime.housekeeping import housekeeping
+from shared.runtime.housekeeping import bus_retention, housekeeping
 from shared.runtime.service import Job, Loop, Peers, Service
 
 log = get_logger(__name__)
@@ -111,12 +111,13 @@ async def background(services: Sequence[Service], bus: Bus, peers: Peers) -> Asy
         for service in services
         for name, work in _work_of(service, bus, peers)
     ]
+    tasks.append(asyncio.create_task(_repeating(bus_retention(bus))(), name="bus:retention"))
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS) if tasks else (set(), set())
+        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
         for task in late:
             log.error("task_did_not_stop", task=task.get_name())
 
