@@ -46,12 +46,12 @@ _WRITE = text(
             sla_due_at = excluded.sla_due_at, sla_breached = excluded.sla_breached, closed_at = excluded.closed_at,
             updated_at = excluded.updated_at
     ), messages AS (
-        SELECT * FROM unnest(
+        SELECT deal_id, version, key, headers::jsonb AS headers, value, reason FROM unnest(
             CAST(:deal_ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:keys AS text[]), CAST(:headers AS text[]),
             CAST(:values AS bytea[]), CAST(:reasons AS text[])) AS m (deal_id, version, key, headers, value, reason)
     ), written_history AS (
         INSERT INTO deal_history (deal_id, version, headers, value, reason)
-        SELECT deal_id, version, headers::jsonb, value, reason FROM messages
+        SELECT deal_id, version, headers, value, reason FROM messages
     ), written_tasks AS (
         INSERT INTO task (
             id, deal_id, stage, visit, code, name, title, mandatory, status, owner, due_at, done_at, result, version,
@@ -66,7 +66,7 @@ _WRITE = text(
             updated_at = excluded.updated_at
     )
     INSERT INTO outbox (topic, key, headers, value)
-    SELECT CAST(:topic AS text), key, headers::jsonb, value FROM messages ORDER BY key, version
+    SELECT CAST(:topic AS text), key, headers, value FROM messages ORDER BY key, version
     """
 )
 
