@@ -35,9 +35,9 @@ async def found_company(system: System, caller: Caller) -> None:
     await until(lambda: _managed(system))
 
 
-async def hire(system: System, caller: Caller, team: str = "north") -> str:
+async def hire(system: System, caller: Caller, team: str = "north", name: str | None = None) -> str:
     """A new seller of a team, known to every service: the external id."""
-    name = f"seller-{uuid4().hex[:8]}"
+    name = name or f"seller-{uuid4().hex[:8]}"
     await caller.post("/goals/v1/people", person(name, team))
     await known(system, "directory_person", [name])
     return name
