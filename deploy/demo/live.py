@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 from deploy.demo import board
 from deploy.demo.api import Api, Json, Refusal
-from deploy.demo.history import Organisation, import_file
+from deploy.demo.history import import_file
+from deploy.demo.organisation import Organisation
 from deploy.demo.processes import DemoFailure
 from deploy.demo.screen import Screen, money, percent
 from shared.calendar import Period, local_day, period_of, start_of_day

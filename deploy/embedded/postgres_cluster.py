@@ -48,6 +48,8 @@ def server_settings(cluster: Path, socket_directory: Path, *, durable: bool) -> 
         "fsync": safe,
         "full_page_writes": safe,
         "jit": "off",
+        # Plans made while a table was empty must not outlive its first thousand rows by long.
+        "autovacuum_naptime": "5s",
         "log_checkpoints": "off",
         "timezone": "UTC",
         "log_timezone": "UTC",
