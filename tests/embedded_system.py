@@ -105,6 +105,11 @@ class System:
     def last_words(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
 
+    def errors(self) -> list[str]:
+        """What the server logged as an error; nothing of that kind belongs into an undisturbed run."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line for line in lines if '"level": "error"' in line or '"level":"error"' in line]
+
     async def command(self, *arguments: str) -> tuple[int, str]:
         """Run `salesgrain ARGUMENTS --data-dir ...`; return its exit code and what it printed."""
         process = await asyncio.create_subprocess_exec(

@@ -24,6 +24,7 @@ async def system() -> AsyncIterator[System]:
                 await caller.post("/pipeline/v1/processes", FREE)
                 await found_company(system, caller)
             yield system
+            assert system.errors() == []
         finally:
             system.end()
 
