@@ -5,8 +5,9 @@ from those sums (definitions.py). `(measure, place)` names a fact within its dea
 two sets is what an event changed. What nobody can date has the day UNDATED: it is counted there and nowhere else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -52,10 +53,17 @@ class Fact(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
 
 
 def facts(course: DealCourse | None) -> tuple[Fact, ...]:
-    """Return every fact of a deal: none before its first event and after its deletion."""
+    """Return every fact of a deal, visit by visit: none before its first event and after its deletion."""
     if course is None or course.deleted:
         return ()
-    return tuple(_Evaluation(course).facts())
+    return _Evaluation(course).facts()
+
+
+class Standing(NamedTuple):
+    """From which day to which (null: still) a deal is known to have stood open in a stage."""
+
+    first: int
+    last: int | None
 
 
 class _Evaluation:
@@ -65,107 +73,118 @@ class _Evaluation:
         self.course = course
         self.visits = course.visits
         self.owner = course.credited or UNASSIGNED
-        self.days = [visit.day for visit in course.visits]
-        self.currency = course.currency or ""
+        self.best_from = _best_rank_from(course.visits)
+        self.seen: set[str] = set()
+        self.found: list[Fact] = []
+
+    def facts(self) -> tuple[Fact, ...]:
+        self.add(CREATED, 0, self.visits[0].day, self.dims(), 0, 0, 1)
+        stands = standings(self.visits)
+        for place, visit in enumerate(self.visits):
+            dims = self.dims(visit.stage)
+            owner = visit.owner or UNASSIGNED
+            self.found.append(Fact(ENTRIES, place, visit.day, owner, dims, 0, 0, 1))
+            self.first_entry(place, visit, dims)
+            if visit.kind == "open":
+                self.stay(place, visit, dims)
+                self.stand(place, visit, stands[place])
+        if self.visits[-1].kind != "open":
+            self.closing()
+        return tuple(self.found)
 
     def dims(self, stage: str = "", currency: str = "") -> Dims:
         course = self.course
         return Dims(course.process, stage, course.product or "", course.source or "", currency)
 
-    def facts(self) -> Iterator[Fact]:
-        yield Fact(CREATED, 0, self.days[0], self.owner, self.dims(), 0, 0, 1)
-        for place, visit in enumerate(self.visits):
-            yield Fact(ENTRIES, place, self.days[place], visit.owner or UNASSIGNED, self.dims(visit.stage), 0, 0, 1)
-        yield from self.first_entries()
-        yield from self.dwells()
-        yield from self.openness()
-        if self.visits[-1].kind != "open":
-            yield from self.closing()
+    def add(self, measure: int, place: int, day: int, dims: Dims, num: int, den: int, n: int) -> None:
+        self.found.append(Fact(measure, place, day, self.owner, dims, num, den, n))
 
-    def first_entries(self) -> Iterator[Fact]:
-        """Each stage's first entry, actual or skipped by a forward move, and whether a later stage followed it."""
-        best_from = _best_rank_from(self.visits)
-        seen: set[str] = set()
-        for place, visit in enumerate(self.visits):
-            for code, order in visit.passed:
-                if code not in seen:
-                    later = int(best_from[place] > order)
-                    yield Fact(REACHED, len(seen), self.days[place], self.owner, self.dims(code), later, 1, 1)
-                    yield Fact(IMPLIED, len(seen), self.days[place], self.owner, self.dims(code), 0, 0, 1)
-                    seen.add(code)
-            if visit.stage not in seen:
-                is_open = int(visit.kind == "open")
-                later = int(best_from[place + 1] > visit.order) * is_open
-                yield Fact(REACHED, len(seen), self.days[place], self.owner, self.dims(visit.stage), later, is_open, 1)
-                seen.add(visit.stage)
+    def first_entry(self, place: int, visit: Visit, dims: Dims) -> None:
+        """A stage's first entry, actual or skipped by a forward move, and whether a later stage followed it."""
+        seen = self.seen
+        for code, order in visit.passed:
+            if code not in seen:
+                later = int(self.best_from[place] > order)
+                self.add(REACHED, len(seen), visit.day, self.dims(code), later, 1, 1)
+                self.add(IMPLIED, len(seen), visit.day, self.dims(code), 0, 0, 1)
+                seen.add(code)
+        if visit.stage not in seen:
+            is_open = int(visit.kind == "open")
+            later = int(self.best_from[place + 1] > visit.order) * is_open
+            self.add(REACHED, len(seen), visit.day, dims, later, is_open, 1)
+            seen.add(visit.stage)
 
-    def dwells(self) -> Iterator[Fact]:
-        """The visits to open stages that have ended; one whose begin or end is unknown is only counted, undated."""
-        for place, (visit, following) in enumerate(zip(self.visits, self.visits[1:], strict=False)):
-            if visit.kind == "open":
-                dims = self.dims(visit.stage)
-                if visit.entered_at is None or following.entered_at is None:
-                    yield Fact(DWELL, place, UNDATED, self.owner, dims, 0, 1, 1)
-                else:
-                    seconds = _whole_seconds(visit.entered_at, following.entered_at)
-                    yield Fact(DWELL, place, self.days[place + 1], self.owner, dims, seconds, 1, 1, seconds)
+    def stay(self, place: int, visit: Visit, dims: Dims) -> None:
+        """A visit to an open stage that has ended; one whose begin or end is unknown is only counted, undated."""
+        if place + 1 == len(self.visits):
+            return
+        following = self.visits[place + 1]
+        if visit.entered_at is None or following.entered_at is None:
+            self.add(DWELL, place, UNDATED, dims, 0, 1, 1)
+        else:
+            seconds = _whole_seconds(visit.entered_at, following.entered_at)
+            self.found.append(Fact(DWELL, place, following.day, self.owner, dims, seconds, 1, 1, seconds))
 
-    def closing(self) -> Iterator[Fact]:
+    def stand(self, place: int, visit: Visit, standing: Standing | None) -> None:
+        """The deal's present amount comes into the stage and leaves it."""
+        if standing is None:
+            return
+        dims, amount = self.dims(visit.stage, self.course.currency or ""), self.course.amount or 0
+        self.add(OPEN_VALUE, 2 * place, standing.first, dims, amount, 0, 1)
+        if standing.last is not None:
+            advanced = int(self.visits[place + 1].rank > visit.order)
+            self.add(OPEN_VALUE, 2 * place + 1, standing.last, dims, -amount, advanced, -1)
+
+    def closing(self) -> None:
         """The present outcome: a deal that was reopened has none."""
-        day, amount = self.days[-1], self.course.amount
+        day, created, amount = self.visits[-1].day, self.visits[0].day, self.course.amount
         won = int(self.visits[-1].kind == "won")
-        yield Fact(CLOSED, 0, day, self.owner, self.dims(), won, 1, 1)
+        self.add(CLOSED, 0, day, self.dims(), won, 1, 1)
         if not won:
             return
         if amount is not None:
-            yield Fact(WON_VALUE, 0, day, self.owner, self.dims(currency=self.currency), amount, int(amount != 0), 1)
-        if UNDATED in (day, self.days[0]):
-            yield Fact(CYCLE, 0, UNDATED, self.owner, self.dims(), 0, 1, 1)
+            self.add(WON_VALUE, 0, day, self.dims(currency=self.course.currency or ""), amount, int(amount != 0), 1)
+        if UNDATED in (day, created):
+            self.add(CYCLE, 0, UNDATED, self.dims(), 0, 1, 1)
         else:
-            yield Fact(CYCLE, 0, day, self.owner, self.dims(), max(day - self.days[0], 0), 1, 1)
-
-    def openness(self) -> Iterator[Fact]:
-        """From when to when the deal was open, stage by stage, with its present amount.
-
-        A deal is known to be open from the first dated entry of a run of open visits. A run that ended at an unknown
-        time, or whose begin nobody knows, is over and left out; one that lasts without any date is counted undated.
-        """
-        start = 0
-        while start < len(self.visits):
-            end = start
-            while end < len(self.visits) and self.visits[end].kind == "open":
-                end += 1
-            yield from self._run(start, end)
-            start = end + 1
-
-    def _run(self, start: int, end: int) -> Iterator[Fact]:
-        """One run of open visits `[start, end)`; a visit without a date is taken to begin with the one before it."""
-        lasts = end == len(self.visits)
-        first = next((place for place in range(start, end) if self.days[place] != UNDATED), None)
-        if first is None:
-            if lasts and start < end:
-                yield self._opening(end - 1, UNDATED)
-            return
-        if not lasts and self.days[end] == UNDATED:
-            return
-        day = self.days[first]
-        for place in range(first, end):
-            day = max(day, self.days[place])
-            yield self._opening(place, day)
-            if place + 1 < len(self.visits):
-                yield self._leaving(place, max(day, self.days[place + 1]))
-
-    def _opening(self, place: int, day: int) -> Fact:
-        dims = self.dims(self.visits[place].stage, self.currency)
-        return Fact(OPEN_VALUE, 2 * place, day, self.owner, dims, self.course.amount or 0, 0, 1)
-
-    def _leaving(self, place: int, day: int) -> Fact:
-        dims = self.dims(self.visits[place].stage, self.currency)
-        advanced = int(self.visits[place + 1].rank > self.visits[place].order)
-        return Fact(OPEN_VALUE, 2 * place + 1, day, self.owner, dims, -(self.course.amount or 0), advanced, -1)
+            self.add(CYCLE, 0, day, self.dims(), max(day - created, 0), 1, 1)
 
 
-def _best_rank_from(visits: tuple[Visit, ...]) -> list[int]:
+def standings(visits: Sequence[Visit]) -> list[Standing | None]:
+    """Return for each visit from when to when the deal stood open in it; null where that cannot be told.
+
+    A deal is known to be open from the first dated entry of a run of open visits. A run that ended at an unknown
+    time, or whose begin nobody knows, is over and left out; one that lasts without any date has its last visit UNDATED.
+    """
+    found: list[Standing | None] = [None] * len(visits)
+    start = 0
+    while start < len(visits):
+        end = start
+        while end < len(visits) and visits[end].kind == "open":
+            end += 1
+        _stand_in_run(visits, start, end, found)
+        start = end + 1
+    return found
+
+
+def _stand_in_run(visits: Sequence[Visit], start: int, end: int, found: list[Standing | None]) -> None:
+    """One run of open visits `[start, end)`; a visit without a date is taken to begin with the one before it."""
+    lasts = end == len(visits)
+    first = next((place for place in range(start, end) if visits[place].day != UNDATED), None)
+    if first is None:
+        if lasts and start < end:
+            found[end - 1] = Standing(UNDATED, None)
+        return
+    if not lasts and visits[end].day == UNDATED:
+        return
+    day = visits[first].day
+    for place in range(first, end):
+        day = max(day, visits[place].day)
+        is_present = place + 1 == len(visits)
+        found[place] = Standing(day, None if is_present else max(day, visits[place + 1].day))
+
+
+def _best_rank_from(visits: Sequence[Visit]) -> list[int]:
     """Return for each place how far the deal came from there on; one more for the place behind the last."""
     best = [-1] * (len(visits) + 1)
     for place in range(len(visits) - 1, -1, -1):

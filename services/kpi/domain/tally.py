@@ -1,6 +1,6 @@
 """What a batch of events changes: courses, facts told and taken back, cells. Live, rebuild and verify all use it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -78,14 +78,13 @@ class Tally:
         self.courses[stream] = course
         self._facts[stream] = after
         if after != before:
-            kept = set(before).intersection(after)
-            self._take(stream, course.known_at, [fact for fact in before if fact not in kept], number)
-            told = [ToldFact(stream, event.version, fact, course.known_at) for fact in after if fact not in kept]
-            self._tell(told, number)
+            gone, new = difference(before, after)
+            self._take(stream, course.known_at, gone, number)
+            self._tell([ToldFact(stream, event.version, fact, course.known_at) for fact in new], number)
 
     def changes(self) -> dict[CellKey, Change]:
         """Return what is to be added to each cell, owners' and the organisation's; what cancels out is left out."""
-        found = {key: Change(*sums) for key, sums in self._cells.items() if any(sums[:3])}
+        found = {key: Change(*sums) for key, sums in self._cells.items() if sums[0] or sums[1] or sums[2]}
         whole: dict[CellKey, Change] = {}
         for key, change in found.items():
             everybody = CellKey(key.measure, None, key.day, key.dims)
@@ -115,3 +114,18 @@ class Tally:
         sums[1] += sign * fact.den
         sums[2] += sign * fact.n
         sums[3] = number
+
+
+def difference(before: Sequence[Fact], after: Sequence[Fact]) -> tuple[list[Fact], list[Fact]]:
+    """Return the facts that are only in `before`, and those only in `after`.
+
+    Most events change the last visit only: what both begin with is passed over without hashing it.
+    """
+    same = 0
+    for mine, theirs in zip(before, after, strict=False):
+        if mine != theirs:
+            break
+        same += 1
+    left, right = before[same:], after[same:]
+    kept = set(left).intersection(right)
+    return [fact for fact in left if fact not in kept], [fact for fact in right if fact not in kept]

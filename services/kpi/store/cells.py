@@ -8,14 +8,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kpi.domain.definitions import Sums
 from services.kpi.domain.facts import Dims
 from services.kpi.domain.tally import CellKey, Change
+from services.kpi.store.arrays import int_array
 
 # Rows come sorted by key: two writers that meet on cells wait for each other in one order.
 _ADD = text(
     """
     INSERT INTO cell AS c (generation, measure, owner, day, slice, num, den, n)
     SELECT :generation, r.*
-    FROM unnest(CAST(:measures AS smallint[]), CAST(:owners AS int[]), CAST(:days AS int[]), CAST(:slices AS int[]),
-                CAST(:nums AS bigint[]), CAST(:dens AS bigint[]), CAST(:ns AS bigint[])) AS r
+    FROM unnest(CAST(CAST(:measures AS text) AS smallint[]), CAST(CAST(:owners AS text) AS int[]),
+                CAST(CAST(:days AS text) AS int[]), CAST(CAST(:slices AS text) AS int[]),
+                CAST(CAST(:nums AS text) AS bigint[]), CAST(CAST(:dens AS text) AS bigint[]),
+                CAST(CAST(:ns AS text) AS bigint[])) AS r
     ON CONFLICT (generation, measure, owner, day, slice) DO UPDATE
         SET num = c.num + excluded.num, den = c.den + excluded.den, n = c.n + excluded.n
     """
@@ -44,7 +47,7 @@ async def add_to_cells(
     )
     if rows:
         names = ("measures", "owners", "days", "slices", "nums", "dens", "ns")
-        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        columns = dict(zip(names, map(int_array, zip(*rows, strict=True)), strict=True))
         await tx.execute(_ADD, {"generation": generation, **columns})
 
 

@@ -26,6 +26,7 @@ _SAVE = text(
          AS n (stream, version, state)
     ORDER BY stream
     ON CONFLICT (generation, stream) DO UPDATE SET version = excluded.version, state = excluded.state
+    RETURNING stream, id
     """
 )
 # A row that has its version already is not written again.
@@ -66,15 +67,17 @@ async def load_entities(tx: AsyncConnection, generation: int, streams: Collectio
     return {row.stream: Entity(row.version, _decoder.decode(row.state) if row.state else None) for row in rows}
 
 
-async def save_entities(tx: AsyncConnection, generation: int, entities: Mapping[str, Entity]) -> None:
-    """Write versions and courses."""
-    if entities:
-        columns = {
-            "streams": [*entities],
-            "versions": [entity.version for entity in entities.values()],
-            "states": [_encoder.encode(entity.course) for entity in entities.values()],
-        }
-        await tx.execute(_SAVE, {"generation": generation, **columns})
+async def save_entities(tx: AsyncConnection, generation: int, entities: Mapping[str, Entity]) -> dict[str, int]:
+    """Write versions and courses; returns the number by which facts name each stream."""
+    if not entities:
+        return {}
+    columns = {
+        "streams": [*entities],
+        "versions": [entity.version for entity in entities.values()],
+        "states": [_encoder.encode(entity.course) for entity in entities.values()],
+    }
+    rows = await tx.execute(_SAVE, {"generation": generation, **columns})
+    return {stream: number for stream, number in rows}  # noqa: C416 - rows are no pairs to mypy
 
 
 async def save_versions(tx: AsyncConnection, generation: int, versions: Mapping[str, int]) -> None:

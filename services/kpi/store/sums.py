@@ -56,22 +56,30 @@ class Found(NamedTuple):
 
 @cache
 def _statement(by: tuple[Dimension, ...]) -> TextClause:
-    columns = "".join(f", {_COLUMNS[column]}" for column in by)
+    columns = "".join(f", {_COLUMNS[column]} AS by{place}" for place, column in enumerate(by))
+    groups = "".join(f", by{place}" for place in range(len(by)))
+    # OFFSET 0: each reading goes through the cells' key by itself. Of a generation that is not analysed yet the planner
+    # expects next to nothing, and would compare all its cells with all readings.
     return text(
         f"""
-        SELECT r.question, CASE WHEN c.day = {UNDATED} THEN {UNDATED_BUCKET}
-                                ELSE width_bucket(c.day, CAST(:bounds AS int[])) END AS bucket,
-               s.currency, CAST(sum(c.num) AS bigint), CAST(sum(c.den) AS bigint), CAST(sum(c.n) AS bigint){columns}
+        SELECT r.question, bucket, currency, CAST(sum(num) AS bigint), CAST(sum(den) AS bigint),
+               CAST(sum(n) AS bigint){groups}
         FROM unnest(CAST(:questions AS int[]), CAST(:measures AS smallint[]), CAST(:owners AS int[]),
                     CAST(:firsts AS int[]), CAST(:lasts AS int[]), CAST(:processes AS text[]), CAST(:stages AS text[]),
                     CAST(:currencies AS text[]))
-             AS r (question, measure, owner, first, last, process, stage, currency)
-        JOIN cell AS c ON c.generation = :generation AND c.measure = r.measure AND c.owner = r.owner
-                      AND c.day >= r.first AND c.day < r.last
-        JOIN slice AS s ON s.id = c.slice AND r.process IN ('', s.process) AND r.stage IN ('', s.stage)
-                       AND r.currency IN ('', s.currency)
-        GROUP BY r.question, bucket, s.currency{columns}
-        HAVING sum(c.num) <> 0 OR sum(c.den) <> 0 OR sum(c.n) <> 0
+             AS r (question, measure, owner, first, last, process, stage, currency_wanted)
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN c.day = {UNDATED} THEN {UNDATED_BUCKET}
+                        ELSE width_bucket(c.day, CAST(:bounds AS int[])) END AS bucket,
+                   s.currency, c.num, c.den, c.n{columns}
+            FROM cell AS c JOIN slice AS s ON s.id = c.slice
+            WHERE c.generation = :generation AND c.measure = r.measure AND c.owner = r.owner
+              AND c.day >= r.first AND c.day < r.last
+              AND r.process IN ('', s.process) AND r.stage IN ('', s.stage) AND r.currency_wanted IN ('', s.currency)
+            OFFSET 0
+        ) AS found
+        GROUP BY r.question, bucket, currency{groups}
+        HAVING sum(num) <> 0 OR sum(den) <> 0 OR sum(n) <> 0
         """  # noqa: S608 - made of constants
     )
 

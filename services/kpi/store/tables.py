@@ -41,6 +41,8 @@ entity_state = Table(
     metadata,
     Column("generation", Integer, primary_key=True),
     Column("stream", Text, primary_key=True),
+    # What facts name the stream by.
+    Column("id", BigInteger, Identity(always=True), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("state", LargeBinary),
     postgresql_with={"fillfactor": 80},
@@ -69,12 +71,12 @@ slice_ = Table(
 fact = Table(
     "fact",
     metadata,
-    Column("generation", Integer, primary_key=True),
-    Column("stream", Text, primary_key=True),
+    Column("entity", BigInteger, primary_key=True, autoincrement=False),
     Column("measure", SmallInteger, primary_key=True, autoincrement=False),
     Column("place", Integer, primary_key=True, autoincrement=False),
     # The stream's version that made the fact: one fact may be told again later.
-    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("generation", Integer, nullable=False),
     Column("day", Integer, nullable=False),
     Column("owner", Integer, nullable=False),
     Column("slice", Integer, nullable=False),

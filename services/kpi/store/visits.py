@@ -31,11 +31,11 @@ _DWELLS = text(
 # The opening of a visit and its end are neighbours: places 2k and 2k + 1.
 _PRESENCE = text(
     f"""
-    SELECT s.stage, count(DISTINCT f.stream) AS present,
-           count(DISTINCT f.stream) FILTER (WHERE e.den = 1 AND e.day < :last) AS advanced
+    SELECT s.stage, count(DISTINCT f.entity) AS present,
+           count(DISTINCT f.entity) FILTER (WHERE e.den = 1 AND e.day < :last) AS advanced
     FROM fact AS f
     JOIN slice AS s ON s.id = f.slice
-    LEFT JOIN fact AS e ON e.generation = f.generation AND e.stream = f.stream AND e.measure = f.measure
+    LEFT JOIN fact AS e ON e.entity = f.entity AND e.measure = f.measure
                        AND e.place = f.place + 1 AND e.known_to IS NULL
     WHERE f.generation = :generation AND f.measure = {OPEN_VALUE} AND f.place % 2 = 0 AND f.known_to IS NULL
       AND f.day < :last AND f.day <> {UNDATED} AND (e.day IS NULL OR e.day >= :first) AND s.process = :process

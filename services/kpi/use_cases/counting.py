@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kpi.domain.tally import Tally
 from services.kpi.store.cells import add_to_cells
 from services.kpi.store.entities import Entity, load_entities, lock_versions, save_entities, save_versions
-from services.kpi.store.facts import take_back, tell
+from services.kpi.store.facts import Numbering, take_back, tell
 from services.kpi.store.freshness import advance_freshness
 from services.kpi.store.generations import active_generation
 from services.kpi.store.marks import add_marks, marks_of
@@ -79,9 +79,9 @@ class Counting:
         owners = await self._numbers.owners({one.fact.owner for one in tally.told} | {key.owner for key in changes})
         slices = await self._numbers.slices({one.fact.dims for one in tally.told} | {key.dims for key in changes})
         entities = {stream: Entity(versions[stream], course) for stream, course in tally.courses.items()}
-        await save_entities(tx, generation, entities)
-        await take_back(tx, generation, tally.taken)
-        await tell(tx, generation, tally.told, owners, slices)
+        numbers = Numbering(await save_entities(tx, generation, entities), owners, slices)
+        await take_back(tx, tally.taken, numbers)
+        await tell(tx, generation, tally.told, numbers)
         if causes is not None:
             await add_marks(tx, marks_of(changes, owners, causes))
         await add_to_cells(tx, generation, changes, owners, slices)

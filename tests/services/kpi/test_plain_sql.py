@@ -122,6 +122,7 @@ async def test_shuffled_duplicated_and_split_deliveries_count_like_one_batch(
 async def told_facts(kpi: Kpi) -> list[Any]:
     """Return the whole history of facts: it does not depend on the batches either."""
     return await kpi.rows(
-        "SELECT stream, measure, place, version, day, owner, slice, num, den, n, duration, known_from, known_to FROM fact"
-        " WHERE generation = (SELECT id FROM generation WHERE state = 'active') ORDER BY 1, 2, 3, 4"
+        "SELECT stream, measure, place, f.version, day, owner, slice, num, den, n, duration, known_from, known_to"
+        " FROM fact AS f JOIN entity_state AS e ON e.id = f.entity"
+        " WHERE f.generation = (SELECT id FROM generation WHERE state = 'active') ORDER BY 1, 2, 3, 4"
     )

@@ -98,6 +98,7 @@ def upgrade() -> None:
         "entity_state",
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("generation", "stream", name=op.f("pk_entity_state")),
@@ -105,11 +106,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "fact",
-        sa.Column("generation", sa.Integer(), nullable=False),
-        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("entity", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("measure", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("place", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("day", sa.Integer(), nullable=False),
         sa.Column("owner", sa.Integer(), nullable=False),
         sa.Column("slice", sa.Integer(), nullable=False),
@@ -119,7 +120,7 @@ def upgrade() -> None:
         sa.Column("duration", sa.BigInteger(), nullable=True),
         sa.Column("known_from", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("known_to", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("generation", "stream", "measure", "place", "version", name=op.f("pk_fact")),
+        sa.PrimaryKeyConstraint("entity", "measure", "place", "version", name=op.f("pk_fact")),
     )
     op.create_index(
         "ix_fact_duration",
