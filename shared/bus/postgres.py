@@ -8,8 +8,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from itertools import accumulate
 
-import msgspec
 from sqlalchemy import text
 
 from shared.bus.partitioner import partition_of
@@ -20,6 +20,7 @@ from shared.db.engine import Database
 from shared.db.faultpoints import faultpoint
 from shared.events.catalogue import TOPICS, Topic
 from shared.events.codec import Message
+from shared.events.headers import headers_text
 
 RETENTION = timedelta(days=14)
 EXPIRY_CHUNK = 5000
@@ -37,21 +38,21 @@ _MAKE_PARTITIONS = text(
 _APPEND = text(
     """
     WITH locked AS (
-        SELECT p.topic, p.part, n.records
-        FROM unnest(CAST(:next_topics AS text[]), CAST(:next_parts AS int[]), CAST(:records AS int[]))
-             AS n (topic, part, records)
+        SELECT p.topic, p.part, n.begin_at, n.end_at
+        FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:begins AS int[]), CAST(:ends AS int[]))
+             AS n (topic, part, begin_at, end_at)
         JOIN bus_partition AS p USING (topic, part)
         ORDER BY p.topic, p.part FOR NO KEY UPDATE OF p
     ), moved AS (
-        UPDATE bus_partition AS p SET next_off = p.next_off + locked.records
+        UPDATE bus_partition AS p SET next_off = p.next_off + end_at - begin_at
         FROM locked WHERE p.topic = locked.topic AND p.part = locked.part
-        RETURNING p.topic, p.part, p.next_off - locked.records AS first_off
+        RETURNING p.topic, p.part, p.next_off - end_at AS offset_of_place_0, begin_at, end_at
     )
     INSERT INTO bus_log (topic, part, off, key, headers, value)
-    SELECT topic, part, first_off + place, key, headers::jsonb, value
-    FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:places AS int[]), CAST(:keys AS text[]),
-                CAST(:headers AS text[]), CAST(:values AS bytea[])) AS m (topic, part, place, key, headers, value)
-    JOIN moved USING (topic, part)
+    SELECT topic, part, offset_of_place_0 + place, key, headers, value
+    FROM moved
+    JOIN unnest(CAST(:keys AS text[]), CAST(:headers AS text[]), CAST(:values AS bytea[]))
+         WITH ORDINALITY AS m (key, headers, value, place) ON place >= begin_at AND place < end_at
     """
 )
 _RANGES = text("SELECT topic, part, low_off, next_off FROM bus_partition")
@@ -160,15 +161,15 @@ class PostgresBus:
 def _columns(
     by_partition: Mapping[TopicPartition, Sequence[Message]],
 ) -> dict[str, list[str] | list[int] | list[bytes]]:
-    placed = [(at, place, message) for at, some in by_partition.items() for place, message in enumerate(some)]
+    """Return the messages partition by partition, and where (counted from 1) each partition begins and ends."""
+    messages = [message for some in by_partition.values() for message in some]
+    bounds = [*accumulate(map(len, by_partition.values()), initial=1)]
     return {
-        "next_topics": [at.topic for at in by_partition],
-        "next_parts": [at.partition for at in by_partition],
-        "records": [len(some) for some in by_partition.values()],
-        "topics": [at.topic for at, _, _ in placed],
-        "parts": [at.partition for at, _, _ in placed],
-        "places": [place for _, place, _ in placed],
-        "keys": [message.key for _, _, message in placed],
-        "headers": [msgspec.json.encode(message.headers).decode() for _, _, message in placed],
-        "values": [message.value for _, _, message in placed],
+        "topics": [at.topic for at in by_partition],
+        "parts": [at.partition for at in by_partition],
+        "begins": bounds[:-1],
+        "ends": bounds[1:],
+        "keys": [message.key for message in messages],
+        "headers": [headers_text(message.headers) for message in messages],
+        "values": [message.value for message in messages],
     }

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.protocol import OffsetOutOfRange, Record, TopicPartition
 from shared.db.engine import Database, Signal
 from shared.events.codec import Message
+from shared.events.headers import read_headers
 
 # Appends of this process wake the reader at once; those of other processes are looked for.
 BUSY_POLL_SECONDS = 0.05
@@ -19,7 +19,7 @@ BUSY_FOR_SECONDS = 1.0
 _RANGES = text("SELECT topic, part, low_off, next_off FROM bus_partition WHERE topic = ANY(:topics)")
 _RECORDS = text(
     """
-    SELECT log.topic, log.part, log.off, log.key, log.headers::text AS headers, log.value
+    SELECT log.topic, log.part, log.off, log.key, log.headers, log.value
     FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:offs AS bigint[])) AS want (topic, part, off)
     CROSS JOIN LATERAL (
         SELECT * FROM bus_log
@@ -29,7 +29,6 @@ _RECORDS = text(
     ORDER BY log.topic, log.part, log.off
     """
 )
-_headers = msgspec.json.Decoder(dict[str, str])
 
 
 class PostgresReader:
@@ -95,12 +94,8 @@ class PostgresReader:
                 },
             )
             records = [
-                Record(
-                    TopicPartition(row.topic, row.part),
-                    row.off,
-                    Message(row.topic, row.key, _headers.decode(row.headers), row.value),
-                )
-                for row in rows.all()
+                Record(TopicPartition(topic, part), offset, Message(topic, key, read_headers(headers), value))
+                for topic, part, offset, key, headers, value in rows.all()
             ]
         return self._advance(records[:limit])
 

@@ -14,7 +14,6 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.db.platform import Moment
 
@@ -42,6 +41,6 @@ Table(
     Column("off", BigInteger, primary_key=True, autoincrement=False),
     Column("ts", Moment, nullable=False, server_default=func.clock_timestamp()),
     Column("key", Text, nullable=False),
-    Column("headers", JSONB, nullable=False),
+    Column("headers", Text, nullable=False),
     Column("value", LargeBinary, nullable=False),
 )

@@ -8,16 +8,17 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import msgspec
 from sqlalchemy import Row, text
 
 from shared.bus.backoff import Backoff
 from shared.bus.ownership import CHECK_SECONDS, Ownership
 from shared.bus.protocol import Bus
+from shared.db.arrays import int_array
 from shared.db.engine import Database
 from shared.db.errors import is_infrastructure
 from shared.db.faultpoints import faultpoint
 from shared.events.codec import Message
+from shared.events.headers import WrittenHeaders
 from shared.logging import get_logger
 from shared.metrics import OUTBOX_OLDEST_AGE, OUTBOX_PENDING, OUTBOX_PUBLISHED
 
@@ -31,14 +32,13 @@ MEASURE_SECONDS = 5.0
 LARGEST_COUNT = 100_000
 
 _READ = text("SELECT id, topic, key, headers::text AS headers, value FROM outbox ORDER BY id LIMIT :limit")
-_DELETE = text("DELETE FROM outbox WHERE id = ANY(:ids)")
+_DELETE = text("DELETE FROM outbox WHERE id = ANY(CAST(CAST(:ids AS text) AS bigint[]))")
 _MEASURE = text(
     """
     SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) AS waiting) AS pending,
            (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox ORDER BY id LIMIT 1) AS age
     """
 )
-_headers = msgspec.json.Decoder(dict[str, str])
 
 
 class Relay:
@@ -92,19 +92,21 @@ class Relay:
         OUTBOX_PUBLISHED.labels(self._service).inc(len(rows))
         return len(rows)
 
-    async def deliver(self, rows: Sequence[Row[tuple[int, str, str, str, bytes]]]) -> None:
+    async def deliver(self, rows: Sequence[Row[int, str, str, str, bytes]]) -> None:
         """Send, wait for the acknowledgement, and only then delete."""
         await self._send(rows)
         faultpoint("relay.sent")
         await self._delete(rows)
         faultpoint("relay.deleted")
 
-    async def _send(self, rows: Sequence[Row[tuple[int, str, str, str, bytes]]]) -> None:
-        await self._bus.append([Message(row.topic, row.key, _headers.decode(row.headers), row.value) for row in rows])
+    async def _send(self, rows: Sequence[Row[int, str, str, str, bytes]]) -> None:
+        await self._bus.append(
+            [Message(topic, key, WrittenHeaders(headers), value) for _, topic, key, headers, value in rows]
+        )
 
-    async def _delete(self, rows: Sequence[Row[tuple[int, str, str, str, bytes]]]) -> None:
+    async def _delete(self, rows: Sequence[Row[int, str, str, str, bytes]]) -> None:
         async with self._database.autocommit() as connection:
-            await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
+            await connection.execute(_DELETE, {"ids": int_array(number for number, *_ in rows)})
 
     async def _measure(self) -> None:
         if time.monotonic() < self._measure_at:

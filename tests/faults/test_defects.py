@@ -23,7 +23,7 @@ from tests.faults.toy import World, fold, settle
 class HastyRelay(Relay):
     """Deletes before the bus has acknowledged."""
 
-    async def deliver(self, rows: Sequence[Row[tuple[int, str, str, str, bytes]]]) -> None:
+    async def deliver(self, rows: Sequence[Row[int, str, str, str, bytes]]) -> None:
         await self._delete(rows)
         await self._send(rows)
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kpi.domain.definitions import Sums
 from services.kpi.domain.facts import Dims
 from services.kpi.domain.tally import CellKey, Change
-from services.kpi.store.arrays import int_array
+from shared.db.arrays import int_array
 
 # Rows come sorted by key: two writers that meet on cells wait for each other in one order.
 _ADD = text(

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kpi.domain.facts import Dims
 from services.kpi.domain.tally import TakenFact, ToldFact
-from services.kpi.store.arrays import int_array
+from shared.db.arrays import int_array
 
 # Each row is looked up by itself: of a table that is not analysed yet the planner expects next to nothing, and would
 # compare all facts with all rows.
