@@ -36,10 +36,10 @@ up: setup ## the embedded mode on port 8080 (ARGS="--data-dir DIR --port N")
 	@$(BIN)/salesgrain up $(ARGS)
 
 test: setup ## every test
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 test-fast: setup ## without the tests that start or kill whole processes
-	@$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
 
 lint: setup ## ruff and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

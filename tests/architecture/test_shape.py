@@ -14,12 +14,16 @@ CODE = sorted(
     if "migrations" not in path.parts
 )
 SERVICES = ("pipeline", "kpi", "goals", "notify")
+LARGEST_FILE = 320
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "manager", "misc"}
 
 
-@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_grows_past_comfort(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 330
+def test_no_file_grows_past_comfort() -> None:
+    assert not {
+        str(path.relative_to(ROOT)): lines
+        for path in CODE
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LARGEST_FILE
+    }
 
 
 def test_every_name_says_something() -> None:
