@@ -45,6 +45,7 @@ async def _apply_once(
         await fence.leave(tx)
         faultpoint("consumer.commit")
     faultpoint("consumer.committed")
+    faultpoint(f"{intake.group}.consumed")
     _measure(intake.group, outcome)
     return outcome
 
