@@ -17,13 +17,13 @@ _NOT_DENSE = """
                              OR max(h.version) IS DISTINCT FROM max(e.version)
 """
 _WITHOUT_HISTORY = "SELECT id::text FROM {name} WHERE id NOT IN (SELECT {name}_id FROM {name}_history)"
-_TOLD = "SELECT headers->>'ce_id' FROM {name}_history"
-_SENT = "SELECT DISTINCT headers->>'ce_id' FROM bus_log WHERE topic = $1"
+_TOLD = "SELECT headers::jsonb->>'ce_id' FROM {name}_history"
+_SENT = "SELECT DISTINCT headers::jsonb->>'ce_id' FROM bus_log WHERE topic = $1"
 # Duplicates may come at any time; what is new of a key comes in the order of its versions.
 _OUT_OF_ORDER = """
     SELECT key, version, before FROM (
         SELECT key, version, lag(version) OVER (PARTITION BY key ORDER BY off) AS before FROM (
-            SELECT key, (headers->>'ce_sequence')::bigint AS version, min(off) AS off
+            SELECT key, (headers::jsonb->>'ce_sequence')::bigint AS version, min(off) AS off
             FROM bus_log WHERE topic = $1 GROUP BY 1, 2) AS first_occurrence) AS in_order
     WHERE version < before
 """

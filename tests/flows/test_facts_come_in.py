@@ -127,7 +127,7 @@ async def announced(system: System, deals: list[Json]) -> list[Any]:
 
     await until(sent)
     history = "SELECT deal_id::text, version FROM deal_history WHERE deal_id::text = ANY($1) ORDER BY 1, 2"
-    log = "SELECT key, headers->>'ce_id', count(*) FROM bus_log WHERE key = ANY($1) GROUP BY 1, 2 ORDER BY 1, 2"
+    log = "SELECT key, headers::jsonb->>'ce_id', count(*) FROM bus_log WHERE key = ANY($1) GROUP BY 1, 2 ORDER BY 1, 2"
     return [await system.rows("pipeline", history, ids), await system.rows("bus", log, keys)]
 
 

@@ -70,7 +70,7 @@ async def test_one_move_reaches_kpi_goal_and_alert(system: System, admin: Caller
         assert {item["alert_id"] for item in items} == ids
         assert all(item["title"]["zh"] != item["title"]["en"] for item in items)
     chain = await system.rows(
-        "bus", "SELECT DISTINCT topic FROM bus_log WHERE headers->>'ce_correlationid' = $1", correlation
+        "bus", "SELECT DISTINCT topic FROM bus_log WHERE headers::jsonb->>'ce_correlationid' = $1", correlation
     )
     assert {topic for (topic,) in chain} == {
         "pipeline.deals.v1", "kpi.values.v1", "goals.goals.v1", "notify.alerts.v1"
