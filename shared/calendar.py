@@ -91,7 +91,8 @@ class BusinessCalendar:
     overrides: tuple[tuple[date, bool], ...] = ()
 
     def is_working_day(self, day: date) -> bool:
-        return dict(self.overrides).get(day, _is_working_day(self.country, day))
+        known = _is_working_day(self.country, day)
+        return dict(self.overrides).get(day, known) if self.overrides else known
 
     def add_working_time(self, start: datetime, duration: timedelta) -> datetime:
         """Return when `duration` of working-day time has passed after `start`; days off do not count."""

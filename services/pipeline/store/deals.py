@@ -16,6 +16,7 @@ from shared.events.pipeline import DEALS, DealEvent, Stage, StageEntry
 OwnerKeys = Collection[str] | None
 """The owner keys somebody may see; None is everything."""
 
+_COLUMNS = tuple(column.name for column in deal.c)
 _present = deal.c.status != "deleted"
 _LOCK = (
     select(deal)
@@ -36,8 +37,8 @@ _HISTORY = (
 
 
 def to_deal(row: Row[Any]) -> Deal:
-    """Return the deal of a row with all columns of its table."""
-    values = dict(row._mapping)
+    """Return the deal of a row that begins with all columns of its table."""
+    values = dict(zip(_COLUMNS, row, strict=False))
     stage = Stage(values.pop("stage"), values.pop("stage_kind"), values.pop("stage_order"))
     return Deal(stage=stage, **values)
 

@@ -31,7 +31,7 @@ async def describe_owners(tx: AsyncConnection, keys: Iterable[str | None]) -> Ma
     wanted = {key for key in keys if key is not None}
     if not wanted:
         return {}
-    unknown = {key: _unresolved(key) for key in wanted}
+    unknown = {key: unresolved(key) for key in wanted}
     ids = [owner.person_id for owner in unknown.values() if owner.person_id]
     external_ids = [owner.external_id for owner in unknown.values() if owner.external_id]
     rows = await tx.execute(_PEOPLE, {"ids": ids, "external_ids": external_ids})
@@ -43,7 +43,8 @@ async def describe_owners(tx: AsyncConnection, keys: Iterable[str | None]) -> Ma
     )
 
 
-def _unresolved(key: str) -> Owner:
+def unresolved(key: str) -> Owner:
+    """Return what a key alone tells of an owner."""
     if key.startswith(EXTERNAL):
         return Owner(None, key.removeprefix(EXTERNAL), False)
     return Owner(UUID(key), None, False)

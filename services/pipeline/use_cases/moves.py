@@ -13,8 +13,9 @@ from services.pipeline.domain.gate import unknown_move, unmet_criteria
 from services.pipeline.domain.move import Move, Moved, Refused, decide_move
 from services.pipeline.domain.process import Process
 from services.pipeline.store.changes import write_changes
-from services.pipeline.store.deals import OwnerKeys, find_deal, lock_deals, sees
-from services.pipeline.store.owners import Owner, describe_owners
+from services.pipeline.store.deals import OwnerKeys, find_deal, sees
+from services.pipeline.store.move_locks import LockedDeal, lock_for_moves
+from services.pipeline.store.owners import Owner
 from services.pipeline.store.processes import ProcessKey
 from services.pipeline.store.tasks import tasks_of_present_visits
 from services.pipeline.use_cases.context import Context
@@ -72,13 +73,11 @@ class MoveCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class _Locked:
+class _Batch:
     """What the decisions of a batch need, read under the locks of its deals."""
 
-    deals: Mapping[UUID, Deal]
-    tasks: Mapping[UUID, Sequence[Task]]
+    deals: Mapping[UUID, LockedDeal]
     processes: Mapping[ProcessKey, Process]
-    owners: Mapping[str, Owner]
     sight: Mapping[Principal | None, OwnerKeys]
     replies: Mapping[StoredKey, StoredReply]
 
@@ -89,8 +88,8 @@ async def apply_moves(context: Context, commands: Sequence[MoveCommand]) -> Sequ
     A refusal is NotFound, Stale or MoveRefused.
     """
     async with context.database.transaction() as tx:
-        locked = await _lock(tx, context, commands)
-        results = [_decide(context, locked, command) for command in commands]
+        batch = await _lock(tx, context, commands)
+        results = [_decide(context, batch, command) for command in commands]
         done = [
             (command, result)
             for command, result in zip(commands, results, strict=True)
@@ -105,34 +104,32 @@ async def apply_moves(context: Context, commands: Sequence[MoveCommand]) -> Sequ
     return results
 
 
-async def _lock(tx: AsyncConnection, context: Context, commands: Sequence[MoveCommand]) -> _Locked:
-    """Lock the deals; only then read what may have changed while another transaction held them."""
-    deals = await lock_deals(tx, {command.deal_id for command in commands})
-    present = deals.values()
-    return _Locked(
+async def _lock(tx: AsyncConnection, context: Context, commands: Sequence[MoveCommand]) -> _Batch:
+    sight = {who: await visible_keys(tx, who) for who in {command.principal for command in commands}}
+    deals = await lock_for_moves(tx, {command.deal_id for command in commands})
+    return _Batch(
         deals,
-        await tasks_of_present_visits(tx, deals),
-        await context.processes.load(tx, {(deal.process, deal.process_version) for deal in present}),
-        await describe_owners(tx, {deal.owner for deal in present}),
-        {who: await visible_keys(tx, who) for who in {command.principal for command in commands}},
+        await context.processes.load(tx, {(deal.process, deal.process_version) for deal, *_ in deals.values()}),
+        sight,
         await find_replies(tx, [command.key for command in commands if command.key]),
     )
 
 
-def _decide(context: Context, locked: _Locked, command: MoveCommand) -> MoveOutcome | Replay | Exception:
-    deal = locked.deals.get(command.deal_id)
-    if deal is None or not sees(locked.sight[command.principal], deal.owner):
+def _decide(context: Context, batch: _Batch, command: MoveCommand) -> MoveOutcome | Replay | Exception:
+    locked = batch.deals.get(command.deal_id)
+    if locked is None or not sees(batch.sight[command.principal], locked.deal.owner):
         return NotFound("deal")
-    if command.key is not None and command.key in locked.replies:
-        return Replay(command.key, locked.replies[command.key])
+    if command.key is not None and command.key in batch.replies:
+        return Replay(command.key, batch.replies[command.key])
+    deal = locked.deal
     if not matches(command.if_match, deal.version):
         return Stale(deal.version)
-    process = locked.processes[deal.process, deal.process_version]
+    process = batch.processes[deal.process, deal.process_version]
     recording = context.recording(command.actor, deal.updated_at)
-    moved = decide_move(process, deal, locked.tasks.get(deal.id, ()), command.move, recording)
+    moved = decide_move(process, deal, locked.tasks, command.move, recording)
     if isinstance(moved, Refused):
         return MoveRefused(moved)
-    return MoveOutcome(moved, command.move, process, locked.owners.get(deal.owner or ""))
+    return MoveOutcome(moved, command.move, process, locked.owner)
 
 
 class MoveOption(NamedTuple):

@@ -1,5 +1,6 @@
 """The one write of deals, on a real database: all of it or nothing, in order, and fast for many."""
 
+import asyncio
 from uuid import UUID
 
 import msgspec
@@ -12,6 +13,8 @@ from services.pipeline.domain.deal import DealChange
 from services.pipeline.domain.deal_fields import change_fields
 from services.pipeline.store.changes import write_changes
 from services.pipeline.store.deals import courses_of, history_of, ids_by_external_id, lock_deals
+from services.pipeline.store.move_locks import LockedDeal, lock_for_moves
+from services.pipeline.store.owners import Owner
 from services.pipeline.store.tasks import tasks_of_present_visits
 from shared.tracing import new_cause
 from tests.services.pipeline.building import NOW, new_deal, process, recording
@@ -104,3 +107,26 @@ async def test_tasks_are_replaced_and_what_is_told_is_kept(pipeline: Pipeline):
         assert (await tasks_of_present_visits(tx, [change.deal.id]))[change.deal.id] == [task, change.tasks[1]]
         reasons = (await tx.execute(text("SELECT reason FROM deal_history ORDER BY version"))).scalars().all()
     assert reasons == [None, "because"]
+
+
+async def test_a_lock_that_had_to_wait_reads_what_was_committed_meanwhile(pipeline: Pipeline):
+    change = full_deal()
+    changed = change_fields(change.deal, {"product": "MG"}, recording(5))
+    assert changed is not None
+    done = msgspec.structs.replace(change.tasks[0], status="done", done_at=NOW, version=2)
+    async with pipeline.database.transaction() as tx:
+        await write_changes(tx, [change])
+
+    async def lock() -> LockedDeal:
+        async with pipeline.database.transaction() as tx:
+            return (await lock_for_moves(tx, [change.deal.id]))[change.deal.id]
+
+    async with pipeline.database.transaction() as tx:
+        assert (await lock_for_moves(tx, [change.deal.id]))[change.deal.id] == LockedDeal(
+            change.deal, change.tasks, Owner(None, "ann", False)
+        )
+        waiting = asyncio.create_task(lock())
+        await asyncio.sleep(0.1)
+        await write_changes(tx, [DealChange(changed.deal, changed.events, (done,))])
+        assert not waiting.done()
+    assert await waiting == LockedDeal(changed.deal, (done, change.tasks[1]), Owner(None, "ann", False))
