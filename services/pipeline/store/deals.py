@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Select, Text, Uuid, any_, bindparam, select, update
+from sqlalchemy import ARRAY, Row, Select, Text, Uuid, any_, bindparam, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.domain.course import course_of
 from services.pipeline.domain.deal import Deal
-from services.pipeline.store.tables import deal, deal_history, task
+from services.pipeline.store.tables import PERSONAL_COLUMNS, deal, deal_history, task
 from shared.events.codec import Message, decode
 from shared.events.pipeline import DEALS, DealEvent, Stage, StageEntry
 
@@ -102,5 +102,6 @@ async def courses_of(tx: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID
 
 async def erase_deal(tx: AsyncConnection, deal_id: UUID) -> None:
     """Blank all personal text that hangs on a deal whose row is locked; the deal's own row is written by its change."""
-    await tx.execute(update(deal_history).where(deal_history.c.deal_id == deal_id).values(reason=None))
-    await tx.execute(update(task).where(task.c.deal_id == deal_id).values(title=None, result=None))
+    for table in (deal_history, task):
+        nothing = dict.fromkeys(PERSONAL_COLUMNS[table], null())
+        await tx.execute(update(table).where(table.c.deal_id == deal_id).values(nothing))
