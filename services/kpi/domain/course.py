@@ -10,6 +10,7 @@ import msgspec
 
 from services.kpi.domain.days import local_day_number
 from shared.events.pipeline import DealCourseCorrected, DealCreated, DealEvent, DealMoved, StageEntry, StageKind
+from shared.money import exponent
 
 WON_RANK = 1 << 30
 LOST_RANK = -1
@@ -61,9 +62,14 @@ class DealCourse(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def fold(course: DealCourse | None, event: DealEvent, zone: ZoneInfo) -> DealCourse:
-    """Return the course after `event`, days local in `zone`; `course` is null before the first event."""
+    """Return the course after `event`, days local in `zone`; `course` is null before the first event.
+
+    Raises MoneyError for an amount in what is no currency: the event is at fault, and no answer could write it.
+    """
     deal = event.deal
     has_money = deal.amount is not None and deal.currency is not None
+    if deal.currency is not None:
+        exponent(deal.currency)
     return DealCourse(
         visits=_visits(course.visits if course else (), event, zone),
         process=deal.process,

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kpi.domain.facts import Dims
 from services.kpi.domain.tally import TakenFact, ToldFact
 from shared.db.arrays import int_array
+from shared.db.copying import copy_rows
 
 # Each row is looked up by itself: of a table that is not analysed yet the planner expects next to nothing, and would
 # compare all facts with all rows.
@@ -28,20 +29,10 @@ _TAKE = text(
     WHERE fact.ctid = found.place
     """
 )
-_TELL = text(
-    """
-    INSERT INTO fact (generation, entity, measure, place, version, day, owner, slice, num, den, n, duration,
-                      known_from, known_to)
-    SELECT :generation, n.*
-    FROM unnest(CAST(CAST(:entities AS text) AS bigint[]), CAST(CAST(:measures AS text) AS smallint[]),
-                CAST(CAST(:places AS text) AS int[]), CAST(CAST(:versions AS text) AS int[]),
-                CAST(CAST(:days AS text) AS int[]), CAST(CAST(:owners AS text) AS int[]),
-                CAST(CAST(:slices AS text) AS int[]), CAST(CAST(:nums AS text) AS bigint[]),
-                CAST(CAST(:dens AS text) AS bigint[]), CAST(CAST(:ns AS text) AS bigint[]),
-                CAST(CAST(:durations AS text) AS bigint[]),
-                CAST(:known_from AS timestamptz[]), CAST(:known_to AS timestamptz[])) AS n
-    """
-)
+_COLUMNS = (
+    "generation", "entity", "measure", "place", "version", "day", "owner", "slice", "num", "den", "n", "duration",
+    "known_from", "known_to",
+)  # fmt: skip
 
 
 class Numbering(NamedTuple):
@@ -66,21 +57,14 @@ async def take_back(tx: AsyncConnection, taken: Sequence[TakenFact], numbers: Nu
 
 async def tell(tx: AsyncConnection, generation: int, told: Sequence[ToldFact], numbers: Numbering) -> None:
     """Append facts; one that was taken back within the same batch comes closed."""
-    if told:
-        facts = [one.fact for one in told]
-        columns = {
-            "entities": int_array(numbers.entities[one.stream] for one in told),
-            "measures": int_array(fact.measure for fact in facts),
-            "places": int_array(fact.place for fact in facts),
-            "versions": int_array(one.version for one in told),
-            "days": int_array(fact.day for fact in facts),
-            "owners": int_array(numbers.owners[fact.owner] for fact in facts),
-            "slices": int_array(numbers.slices[fact.dims] for fact in facts),
-            "nums": int_array(fact.num for fact in facts),
-            "dens": int_array(fact.den for fact in facts),
-            "ns": int_array(fact.n for fact in facts),
-            "durations": int_array(fact.duration for fact in facts),
-            "known_from": [one.known_from for one in told],
-            "known_to": [one.known_to for one in told],
-        }
-        await tx.execute(_TELL, {"generation": generation, **columns})
+    entities, owners, slices = numbers
+    rows = [
+        (
+            generation, entities[one.stream], fact.measure, fact.place, one.version, fact.day, owners[fact.owner],
+            slices[fact.dims], fact.num, fact.den, fact.n, fact.duration, one.known_from, one.known_to,
+        )
+        for one in told
+        for fact in (one.fact,)
+    ]  # fmt: skip
+    if rows:
+        await copy_rows(tx, "fact", _COLUMNS, rows)

@@ -20,6 +20,7 @@ from shared.db.engine import Database
 from shared.events.goals import GoalChanged
 from shared.events.kpi import Watch
 from shared.events.notify import RuleChanged
+from shared.money import MoneyError, exponent
 from shared.tracing import Cause, current_cause, new_cause
 
 # An event stream ends after an hour at the latest, and a client that comes again renews its watches.
@@ -44,8 +45,8 @@ async def watch(
     cause: Cause,
     expires_at: datetime | None = None,
 ) -> None:
-    """Make `watches` the whole set of `subscriber` unless a newer one is known; KPIs that nobody knows are left out."""
-    known = [one for one in watches if one.kpi in DEFINITIONS]
+    """Make `watches` the whole set of `subscriber` unless a newer one is known; those without sense are left out."""
+    known = [one for one in watches if one.kpi in DEFINITIONS and _is_currency(one.currency)]
     new = await replace_watches(tx, subscriber, version, known, expires_at)
     await add_marks(tx, [mark_of_watch(key, cause) for key in new])
 
@@ -81,3 +82,10 @@ async def forget_unwatched(database: Database, clock: Clock) -> None:
     """Drop the watches of streams that were closed, and every watch that nobody wants any more."""
     async with database.transaction() as tx:
         await drop_unwatched(tx, clock())
+
+
+def _is_currency(code: str | None) -> bool:
+    try:
+        return code is None or exponent(code) >= 0
+    except MoneyError:
+        return False

@@ -134,6 +134,22 @@ async def test_the_newest_set_of_watches_wins_and_nobodys_watches_go(kpi: Kpi) -
     assert [row.kpi for row in await kpi.rows("SELECT kpi FROM watch")] == ["won_count"]
 
 
+async def test_watches_without_sense_do_not_stop_the_others(kpi: Kpi) -> None:
+    nonsense = [
+        watch("happiness"),
+        watch("won_amount", currency="yuan"),
+        watch("won_count", "team:no-such-team"),
+        watch("won_count", "planet:earth"),
+        watch("won_count", start=date(2026, 3, 1), end=date(2026, 2, 1)),
+        Watch(kpi="won_count", scope="org", grain="total"),
+    ]
+    await kpi.apply(goal(*nonsense, watch("won_count")), *won("2026-02-03 09:00").messages)
+    values = [(event.watch.scope, event.watch.grain, event.value) for event in await kpi.announce()]
+    assert ("org", "month", "1") in values
+    assert ("org", "total", "1") in values
+    assert {value for scope, _, value in values if scope != "org"} == {"0"}
+
+
 async def test_a_rolling_watch_begins_a_new_period_by_itself(kpi: Kpi) -> None:
     rolling = Watch(kpi="won_count", scope="org", grain="day")
     await kpi.apply(*won("2026-11-23 01:00").messages, goal(rolling))

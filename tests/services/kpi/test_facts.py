@@ -20,6 +20,7 @@ from services.kpi.domain.facts import (
     facts,
 )
 from services.kpi.domain.tally import Tally
+from shared.money import MoneyError
 from tests.services.kpi.deal_streams import Deal, at
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -176,3 +177,8 @@ def test_facts_are_known_from_recorded_times_that_never_go_back() -> None:
     tally.add(first.__class__(**{name: getattr(first, name) for name in first.__struct_fields__} | {"version": 2}))
     assert tally.courses[deal.stream].known_at == second.recorded_at
     assert all(told.known_to is None or told.known_to >= told.known_from for told in tally.told)
+
+
+def test_an_amount_in_what_is_no_currency_is_the_events_fault() -> None:
+    with pytest.raises(MoneyError):
+        folded(Deal().created("lead", at("2026-02-01 09:00"), amount=5, currency="yuan"))

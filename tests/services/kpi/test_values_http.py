@@ -214,6 +214,16 @@ async def test_streams_that_stand_still_are_told(kpi: Kpi) -> None:
     assert (answer["as_of"]["parked_streams"], answer["items"][0]["value"]) == (0, "1")
 
 
+async def test_a_poisonous_event_stops_its_own_stream_only(kpi: Kpi) -> None:
+    good, bad = sold("2026-03-01"), Deal().created("lead", at("2026-03-01 01:00"), amount=5, currency="yuan")
+    bad.changed(currency="CNY")
+    await kpi.apply(*bad.messages, *good.messages)
+    answer = await kpi.get("/values", kpi=["won_count", "deals_created"], **YEAR)
+    assert [item["value"] for item in answer["items"]] == ["1", "1"]
+    assert answer["as_of"]["parked_streams"] == 1
+    assert len((await kpi.get("/dead-letters"))["items"]) == 1
+
+
 @pytest.mark.parametrize(
     ("query", "parameter", "code"),
     [
