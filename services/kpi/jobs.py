@@ -5,7 +5,6 @@ from datetime import timedelta
 from services.kpi.use_cases.context import Context
 from services.kpi.use_cases.watching import announce_new_periods, forget_unwatched
 from shared.runtime.service import Job
-from shared.web.feeds import forget_old_entries
 
 
 def jobs(context: Context) -> tuple[Job, ...]:
@@ -17,12 +16,7 @@ def jobs(context: Context) -> tuple[Job, ...]:
     async def unwatched() -> None:
         await forget_unwatched(context.database, context.clock)
 
-    async def old_entries() -> None:
-        async with context.database.transaction() as tx:
-            await forget_old_entries(tx, context.clock())
-
     return (
         Job("announce_new_periods", timedelta(seconds=5), new_periods),
         Job("forget_unwatched", timedelta(minutes=1), unwatched),
-        Job("forget_old_entries", timedelta(minutes=10), old_entries),
     )

@@ -50,6 +50,6 @@ def build(settings: NotifySettings, resources: Resources) -> Service:
         app,
         database,
         subscriptions=reads,
-        jobs=jobs(database, clock, alerting, wake),
+        jobs=jobs(database, alerting, wake),
         loops=(Loop("sender", sender.run),),
     )
