@@ -17,7 +17,7 @@ OF_STAGES = ("stage_entries", "stage_conversion", "stage_dwell", "open_pipeline_
 
 _EVENT = """
 CREATE TEMPORARY TABLE event AS
-SELECT deal_id, version, split_part(headers->>'ce_type', '.', 3) AS kind, convert_from(value, 'UTF8')::jsonb AS data
+SELECT deal_id, version, split_part(headers::jsonb->>'ce_type', '.', 3) AS kind, convert_from(value, 'UTF8')::jsonb AS data
 FROM deal_history
 """
 # A correction replaces the whole course; a stay that keeps its place and stage keeps who owned the deal then.
