@@ -51,6 +51,8 @@ def http_server(app: ASGIApp, host: str, port: int) -> HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
+            ws="none",
             timeout_graceful_shutdown=GRACEFUL_SECONDS,
             timeout_keep_alive=30,
             backlog=2048,
