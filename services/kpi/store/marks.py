@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,20 +12,8 @@ from services.kpi.domain.tally import CellKey, Change
 from services.kpi.store.scopes import FIRST_DAY, LAST_DAY
 from shared.tracing import Cause
 
-_ADD = text(
-    """
-    INSERT INTO touched (watch_key, measure, owner, first_day, last_day, correlation_id, causation_id, traceparent)
-    SELECT * FROM unnest(CAST(:watch_keys AS text[]), CAST(:measures AS smallint[]), CAST(:owners AS int[]),
-                         CAST(:firsts AS int[]), CAST(:lasts AS int[]), CAST(:correlations AS text[]),
-                         CAST(:causations AS text[]), CAST(:traces AS text[]))
-    """
-)
-_WAITING = text(
-    """
-    SELECT id, watch_key, measure, owner, first_day, last_day, correlation_id, causation_id, traceparent
-    FROM touched ORDER BY id LIMIT :limit
-    """
-)
+_ADD = text("INSERT INTO touched (marks) VALUES (:marks)")
+_WAITING = text("SELECT id, marks FROM touched ORDER BY id LIMIT :limit")
 _DROP = text("DELETE FROM touched WHERE id = ANY(:ids)")
 
 
@@ -42,9 +31,22 @@ class Mark(NamedTuple):
     cause: Cause
 
 
-class WaitingMark(NamedTuple):
-    id: int
-    mark: Mark
+class Waiting(NamedTuple):
+    """Marks in their order, and the rows that hold them."""
+
+    ids: list[int]
+    marks: list[Mark]
+
+
+class _Written(msgspec.Struct, frozen=True, array_like=True):
+    """The marks of one transaction: a cause is written once, each mark has its place at the end."""
+
+    causes: tuple[Cause, ...]
+    marks: tuple[tuple[str | None, int | None, int | None, int, int, int], ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Written)
 
 
 def marks_of(
@@ -74,40 +76,23 @@ def mark_of_watch(key: str, cause: Cause) -> Mark:
 
 
 async def add_marks(tx: AsyncConnection, marks: Sequence[Mark]) -> None:
-    """Append marks; no row that somebody else may hold is touched."""
+    """Append marks, one row for all of them; no row that somebody else may hold is touched."""
     if marks:
-        columns = {
-            "watch_keys": [mark.watch_key for mark in marks],
-            "measures": [mark.measure for mark in marks],
-            "owners": [mark.owner for mark in marks],
-            "firsts": [mark.first_day for mark in marks],
-            "lasts": [mark.last_day for mark in marks],
-            "correlations": [mark.cause.correlation_id for mark in marks],
-            "causations": [mark.cause.causation_id for mark in marks],
-            "traces": [mark.cause.traceparent for mark in marks],
-        }
-        await tx.execute(_ADD, columns)
+        places: dict[Cause, int] = {}
+        rows = tuple((*mark[:5], places.setdefault(mark.cause, len(places))) for mark in marks)
+        await tx.execute(_ADD, {"marks": _encoder.encode(_Written(tuple(places), rows))})
 
 
-async def waiting_marks(tx: AsyncConnection, limit: int) -> list[WaitingMark]:
-    """Return the oldest marks, in order."""
-    rows = await tx.execute(_WAITING, {"limit": limit})
-    return [
-        WaitingMark(
-            row.id,
-            Mark(
-                row.watch_key,
-                row.measure,
-                row.owner,
-                row.first_day,
-                row.last_day,
-                Cause(row.correlation_id, row.causation_id, row.traceparent),
-            ),
-        )
-        for row in rows
-    ]
+async def waiting_marks(tx: AsyncConnection, limit: int) -> Waiting:
+    """Return the marks of the oldest `limit` transactions, in order."""
+    waiting = Waiting([], [])
+    for number, content in await tx.execute(_WAITING, {"limit": limit}):
+        written = _decoder.decode(content)
+        waiting.ids.append(number)
+        waiting.marks.extend(Mark(*mark[:5], written.causes[mark[5]]) for mark in written.marks)
+    return waiting
 
 
 async def drop_marks(tx: AsyncConnection, ids: Collection[int]) -> None:
-    """Delete exactly these marks: one that came meanwhile stays."""
+    """Delete exactly these rows: one that came meanwhile stays."""
     await tx.execute(_DROP, {"ids": list(ids)})

@@ -176,17 +176,10 @@ watch_value = Table(
     Column("recorded_at", Moment, nullable=False),
 )
 
-# Appended by folds and taken by the announcer: a fold never waits for a watch. Nulls stand for "any".
+# Appended by folds, one row each, and taken by the announcer: a fold never waits for a watch.
 touched = Table(
     "touched",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("watch_key", Text),
-    Column("measure", SmallInteger),
-    Column("owner", Integer),
-    Column("first_day", Integer, nullable=False),
-    Column("last_day", Integer, nullable=False),
-    Column("correlation_id", Text, nullable=False),
-    Column("causation_id", Text),
-    Column("traceparent", Text, nullable=False),
+    Column("marks", LargeBinary, nullable=False),
 )

@@ -272,14 +272,7 @@ def upgrade() -> None:
     op.create_table(
         "touched",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("watch_key", sa.Text(), nullable=True),
-        sa.Column("measure", sa.SmallInteger(), nullable=True),
-        sa.Column("owner", sa.Integer(), nullable=True),
-        sa.Column("first_day", sa.Integer(), nullable=False),
-        sa.Column("last_day", sa.Integer(), nullable=False),
-        sa.Column("correlation_id", sa.Text(), nullable=False),
-        sa.Column("causation_id", sa.Text(), nullable=True),
-        sa.Column("traceparent", sa.Text(), nullable=False),
+        sa.Column("marks", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_touched")),
     )
     op.create_table(
