@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Annotated
 
+import anyio
 from fastapi import Depends, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
@@ -44,6 +45,8 @@ SEND_SECONDS = 30
 # Who may see what is asked again from time to time, and a stream ends in the end: tokens expire, people change teams.
 SIGHT_SECONDS = 30.0
 LONGEST_SECONDS = 3600.0
+# A stream looks this often whether the server ends, and then ends by itself: cut off, it would be a broken answer.
+END_SECONDS = POLL_SECONDS + 1.0
 NOT_A_NUMBER = -1
 
 Sight = Callable[[str], bool]
@@ -91,6 +94,8 @@ async def feed_stream(
         ping_message_factory=listener.heartbeat,
         send_timeout=SEND_SECONDS,
         sep="\n",
+        shutdown_event=listener.ending,
+        shutdown_grace_period=END_SECONDS,
     )
 
 
@@ -104,6 +109,7 @@ class _Listener:
     seq: int
     accepts: Callable[[FeedEntry], bool]
     sight: Sight = field(default=lambda _scope: False)
+    ending: anyio.Event = field(default_factory=anyio.Event)
 
     def heartbeat(self) -> ServerSentEvent:
         """Tell how far the listener is, so that entries it must not see do not make it start from afar."""
@@ -120,7 +126,7 @@ class _Listener:
     async def _followed(self) -> AsyncIterator[ServerSentEvent]:
         end = monotonic() + LONGEST_SECONDS
         look_again = monotonic() + SIGHT_SECONDS
-        while monotonic() < end:
+        while monotonic() < end and not self.ending.is_set():
             if monotonic() > look_again:
                 self.sight, look_again = await _sight_of(self.database, self.principal), monotonic() + SIGHT_SECONDS
             woken = self.feed.wake.listen()
