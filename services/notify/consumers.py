@@ -9,7 +9,6 @@ from services.notify.use_cases.happenings import apply_deal_events, apply_goal_p
 from services.notify.use_cases.values import apply_values
 from shared.auth.directory import apply_people
 from shared.bus.subscription import Delivery, Handler, Subscription
-from shared.db.engine import Signal
 from shared.events.goals import GOALS, PEOPLE, GoalProgressed, PersonChanged, TeamChanged
 from shared.events.kpi import VALUES, ValueAnnounced
 from shared.events.pipeline import DEALS, DealCreated, DealDeleted, DealMoved, DealSlaBreached
@@ -17,7 +16,7 @@ from shared.events.pipeline import DEALS, DealCreated, DealDeleted, DealMoved, D
 UseCase = Callable[[AsyncConnection, Sequence[Delivery], Alerting], Awaitable[None]]
 
 
-def subscriptions(alerting: Alerting, wake: Signal) -> tuple[Subscription, ...]:
+def subscriptions(alerting: Alerting) -> tuple[Subscription, ...]:
     """Return what notify reads; deals by themselves, so that a large import holds up no figure."""
     deals = _handler(apply_deal_events, alerting)
     return (
@@ -30,13 +29,11 @@ def subscriptions(alerting: Alerting, wake: Signal) -> tuple[Subscription, ...]:
                 PersonChanged: apply_people,
                 TeamChanged: apply_people,
             },
-            committed=wake,
         ),
         Subscription(
             group="notify-deals",
             topics=(DEALS,),
             handlers={DealCreated: deals, DealMoved: deals, DealSlaBreached: deals, DealDeleted: deals},
-            committed=wake,
         ),
     )
 

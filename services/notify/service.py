@@ -24,13 +24,13 @@ def build(settings: NotifySettings, resources: Resources) -> Service:
     """Return notify over `resources`; nothing runs yet."""
     database, clock = resources.database, resources.clock
     wake, told = Signal(), Broadcast()
-    alerting = Alerting(clock, settings.zone)
+    alerting = Alerting(clock, settings.zone, wake)
     names = NameBook(resources.peers, settings.names_kept_for, clock)
     postman = Postman(database, clock, told)
     means = Means(resources.http, settings.delivery_timeout, settings.webhook_allow_private, postman.post)
     ways_out = adapters(means)
     sender = Sender(database, ways_out, names, settings, clock, wake)
-    reads = subscriptions(alerting, wake)
+    reads = subscriptions(alerting)
     app = create_app(
         "notify",
         title="SalesGrain notify: alert rules, alerts, channels, deliveries, inbox",
@@ -50,6 +50,6 @@ def build(settings: NotifySettings, resources: Resources) -> Service:
         app,
         database,
         subscriptions=reads,
-        jobs=jobs(database, alerting, wake),
+        jobs=jobs(database, alerting),
         loops=(Loop("sender", sender.run),),
     )

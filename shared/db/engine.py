@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from shared.db.faultpoints import faultpoint
 
 _OUTBOX_WRITTEN = "outbox_written"
+_WOKEN_AFTER = "woken_after"
 
 
 class Signal:
@@ -73,6 +74,7 @@ class Database:
         async with self.engine.connect() as tx:
             # The dictionary belongs to the pooled connection: a mark of a rolled back predecessor must not stay.
             tx.info.pop(_OUTBOX_WRITTEN, None)
+            tx.info.pop(_WOKEN_AFTER, None)
             transaction = await tx.begin()
             try:
                 yield tx
@@ -87,6 +89,8 @@ class Database:
             faultpoint(f"{self.application}.committed")
             if tx.info.pop(_OUTBOX_WRITTEN, False):
                 self.outbox_written.set()
+            for signal in tx.info.pop(_WOKEN_AFTER, ()):
+                signal.set()
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:
@@ -121,3 +125,8 @@ def _to_json(value: object) -> str:
 def mark_outbox_written(tx: AsyncConnection) -> None:
     """Say that `tx` wrote outbox rows, so that its commit wakes the relay."""
     tx.info[_OUTBOX_WRITTEN] = True
+
+
+def wake_after_commit(tx: AsyncConnection, signal: Signal) -> None:
+    """Set `signal` once `tx` has committed, and not at all when it is rolled back."""
+    tx.info.setdefault(_WOKEN_AFTER, set()).add(signal)

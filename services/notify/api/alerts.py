@@ -159,9 +159,7 @@ async def acknowledge_alert(
         rules = await rule_store.named(tx, {alert.rule_id})
         return Reply(201, _answer(alert, rules[alert.rule_id], names))
 
-    reply = await once.run(context.database, work)
-    context.wake.set()
-    return reply
+    return await once.run(context.database, work)
 
 
 def _filters(wanted: AlertFilters) -> list[ColumnElement[bool]]:

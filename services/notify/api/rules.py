@@ -141,9 +141,7 @@ async def create(body: RuleBody, once: Idempotent, principal: ManagerOrAdmin, co
         headers = {"location": f"/notify/v1/rules/{rule.id}", "etag": etag(rule.version)}
         return Reply(201, RuleAnswer.of(rule), headers)
 
-    reply = await once.run(context.database, work)
-    context.wake.set()
-    return reply
+    return await once.run(context.database, work)
 
 
 @router.get("/rules")
@@ -194,7 +192,6 @@ async def change(
         )
     if changed is None:
         raise not_found("rule")
-    context.wake.set()
     response.headers["etag"] = etag(changed.version)
     return RuleAnswer.of(changed)
 
@@ -210,7 +207,6 @@ async def delete(
         )
     if not gone:
         raise not_found("rule")
-    context.wake.set()
     return Response(status_code=204)
 
 

@@ -19,6 +19,7 @@ from services.notify.store import deliveries as delivery_store
 from services.notify.use_cases.addressing import recipients
 from shared.calendar import local_day
 from shared.clock import Clock
+from shared.db.engine import Signal, wake_after_commit
 from shared.db.outbox import announce_messages
 from shared.events.codec import encode
 from shared.ids import new_id
@@ -36,10 +37,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Alerting:
-    """Writes transitions of alerts; the caller has locked what exists already."""
+    """Writes transitions of alerts; the caller has locked what exists already. `wake` wakes the sender."""
 
     clock: Clock
     zone: ZoneInfo
+    wake: Signal
 
     async def open(self, tx: AsyncConnection, notices: Sequence[Notice]) -> None:
         """Add new alerts, pending or firing; one that is there already is left alone and told to nobody again."""
@@ -88,6 +90,7 @@ class Alerting:
                 if delivery.state != "dead" and not (delivery.kind == "in_app" and delivery.alert_id in quiet)
             ],
         )
+        wake_after_commit(tx, self.wake)
         await announce_alerts(tx, alerts, {alert.id: cause for alert, cause in ended})
         return alerts
 
@@ -100,6 +103,7 @@ class Alerting:
         told = await recipients(tx, addressed, local_day(now, self.zone))
         made = [delivery for one in notices for delivery in _deliveries(one, channels, told.get(one.alert.id), now)]
         await delivery_store.add(tx, made)
+        wake_after_commit(tx, self.wake)
         await announce_alerts(tx, [one.alert for one in notices], {one.alert.id: one.cause for one in notices})
 
 
