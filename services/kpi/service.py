@@ -9,7 +9,7 @@ from services.kpi.store.numbers import Numbers
 from services.kpi.use_cases.announcing import FEED, Announcer
 from services.kpi.use_cases.context import Context
 from services.kpi.use_cases.counting import Counting
-from shared.db.engine import Signal
+from services.kpi.use_cases.freshness import Commits
 from shared.events.kpi import VALUES
 from shared.runtime.service import Loop, Resources, Service
 from shared.web.app import create_app
@@ -19,9 +19,9 @@ from shared.web.feeds import Broadcast, Feed
 def build(settings: KpiSettings, resources: Resources) -> Service:
     """Return the KPI service."""
     database, clock, zone = resources.database, resources.clock, settings.zone
-    listeners, committed = Broadcast(), Signal()
-    context = Context(database, clock, zone, Feed(database, FEED, listeners))
-    consuming = subscriptions(Counting(Numbers(database), zone), committed)
+    listeners, commits = Broadcast(), Commits()
+    context = Context(database, clock, zone, Feed(database, FEED, listeners), commits)
+    consuming = subscriptions(Counting(Numbers(database), zone), commits)
     app = create_app(
         "kpi",
         title="SalesGrain KPI",
@@ -34,7 +34,7 @@ def build(settings: KpiSettings, resources: Resources) -> Service:
         exports={VALUES: ValuesExport()},
         subscriptions=consuming,
     )
-    announcer = Announcer(database, clock, zone, committed, listeners)
+    announcer = Announcer(database, clock, zone, commits, listeners)
     return Service(
         name="kpi",
         app=app,

@@ -105,7 +105,8 @@ async def read_values(
     _check(query, days)
     counted = None
     if query.consistency_token is not None:
-        counted = await wait_until_counted(context.database, ConsistencyToken.parse(query.consistency_token))
+        token = ConsistencyToken.parse(query.consistency_token)
+        counted = await wait_until_counted(context.database, context.commits, token)
     async with context.database.snapshot() as tx:
         question = Question(
             kpis=tuple(DEFINITIONS[key] for key in dict.fromkeys(query.kpi)),

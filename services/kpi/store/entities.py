@@ -41,7 +41,12 @@ _SAVE_VERSIONS = text(
     ON CONFLICT (generation, stream) DO UPDATE SET version = excluded.version
     """
 )
-_VERSION = text("SELECT version FROM entity_state WHERE generation = :generation AND stream = :stream")
+_VERSION = text(
+    """
+    SELECT version FROM entity_state
+    WHERE generation = (SELECT id FROM generation WHERE state = 'active') AND stream = :stream
+    """
+)
 _VERSIONS = text("SELECT stream, version FROM entity_state WHERE generation = :generation")
 
 _encoder = msgspec.msgpack.Encoder()
@@ -86,9 +91,9 @@ async def save_versions(tx: AsyncConnection, generation: int, versions: Mapping[
     await tx.execute(_SAVE_VERSIONS, {"generation": generation, **columns})
 
 
-async def stream_version(tx: AsyncConnection, generation: int, stream: str) -> int:
-    """Return up to which version a stream is counted; 0 for one that is not known."""
-    return int((await tx.execute(_VERSION, {"generation": generation, "stream": stream})).scalar() or 0)
+async def stream_version(tx: AsyncConnection, stream: str) -> int:
+    """Return up to which version a stream is counted in the present truth; 0 for one that is not known."""
+    return int((await tx.execute(_VERSION, {"stream": stream})).scalar() or 0)
 
 
 async def all_versions(tx: AsyncConnection, generation: int) -> dict[str, int]:

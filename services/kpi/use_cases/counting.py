@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,6 +27,14 @@ from shared.tracing import Cause
 EVENTS_PER_SLICE = 64
 
 
+@dataclass(slots=True)
+class _Turn:
+    """One transaction: the generation it counts in, and the versions it has written."""
+
+    generation: int
+    written: dict[str, int] = field(default_factory=dict)
+
+
 class Counting:
     """The fold of the deal stream, and the guard of the streams: their versions live beside the courses.
 
@@ -37,15 +47,19 @@ class Counting:
         self._numbers = numbers
         self._zone = zone
         self._building = building
+        self._turns: WeakKeyDictionary[AsyncConnection, _Turn] = WeakKeyDictionary()
 
     async def lock(self, tx: AsyncConnection, streams: Sequence[str]) -> Mapping[str, int]:
         """Lock `streams` and return the counted version of each; 0 for a new one."""
-        known = await lock_versions(tx, await self._generation(tx), streams)
+        known = await lock_versions(tx, (await self._turn(tx)).generation, streams)
         return {stream: known.get(stream, 0) for stream in streams}
 
     async def store(self, tx: AsyncConnection, versions: Mapping[str, int]) -> None:
         """Record versions; those that `count` has written already are left alone."""
-        await save_versions(tx, await self._generation(tx), versions)
+        turn = await self._turn(tx)
+        rest = {stream: version for stream, version in versions.items() if turn.written.get(stream) != version}
+        if rest:
+            await save_versions(tx, turn.generation, rest)
 
     async def apply(self, tx: AsyncConnection, deliveries: Sequence[Delivery]) -> None:
         """Count deal events (in order per stream, nothing missing); others are let through."""
@@ -55,17 +69,23 @@ class Counting:
         if self._building is None:
             causes = [delivery.envelope.cause for delivery, _ in deals]
             await advance_freshness(tx, _newest(deals))
-        await self.count(tx, await self._generation(tx), events, causes)
+        turn = await self._turn(tx)
+        turn.written |= await self.count(tx, turn.generation, events, causes)
 
-    async def _generation(self, tx: AsyncConnection) -> int:
-        return await active_generation(tx) if self._building is None else self._building
+    async def _turn(self, tx: AsyncConnection) -> _Turn:
+        turn = self._turns.get(tx)
+        if turn is None:
+            generation = await active_generation(tx) if self._building is None else self._building
+            turn = self._turns[tx] = _Turn(generation)
+        return turn
 
     async def count(
         self, tx: AsyncConnection, generation: int, events: Sequence[DealEvent], causes: Sequence[Cause] | None
-    ) -> None:
+    ) -> Mapping[str, int]:
         """Count `events` in `generation`; with `causes`, one for each, mark what they touched for the announcer.
 
-        The caller holds the locks of the streams. Cells come last: they are what concurrent writers share.
+        The caller holds the locks of the streams. Cells come last: they are what concurrent writers share. Returns the
+        version that each stream has now.
         """
         known = await load_entities(tx, generation, {event.stream for event in events})
         tally = Tally(self._zone, {stream: entity.course for stream, entity in known.items() if entity.course})
@@ -86,6 +106,7 @@ class Counting:
             await add_marks(tx, marks_of(changes, owners, causes))
         await add_to_cells(tx, generation, changes, owners, slices)
         faultpoint("kpi.counted")
+        return versions
 
 
 def _newest(deals: Sequence[tuple[Delivery, DealEvent]]) -> dict[TopicPartition, datetime]:

@@ -1,6 +1,7 @@
 """How far the numbers are: the newest counted event, streams that stand still, and waiting for one event."""
 
-import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -10,13 +11,36 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kpi.store.entities import stream_version
 from services.kpi.store.freshness import newest_counted
-from services.kpi.store.generations import active_generation
 from shared.bus.streams import parked_streams
-from shared.db.engine import Database
+from shared.db.engine import Database, Signal
 
 GROUP = "kpi"
 LONGEST_WAIT_SECONDS = 5.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.05
+# Commits of this process wake who waits at once; those of other replicas are looked for.
+LOOK_EVERY_SECONDS = 0.05
+
+
+class Commits(Signal):
+    """The commits of this process' consumer: they wake the announcer, and every request that waits for an event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._requests: set[Signal] = set()
+
+    def set(self) -> None:
+        super().set()
+        for request in self._requests:
+            request.set()
+
+    @contextmanager
+    def followed(self) -> Iterator[Signal]:
+        """Give a request a signal of its own within the block."""
+        request = Signal()
+        self._requests.add(request)
+        try:
+            yield request
+        finally:
+            self._requests.discard(request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +70,13 @@ async def as_of(tx: AsyncConnection) -> AsOf:
     return AsOf(await newest_counted(tx), await parked_streams(tx, GROUP))
 
 
-async def wait_until_counted(database: Database, token: ConsistencyToken) -> bool:
+async def wait_until_counted(database: Database, commits: Commits, token: ConsistencyToken) -> bool:
     """Wait until the event of `token` is counted, at most 5 s; tell whether it is."""
     deadline = monotonic() + LONGEST_WAIT_SECONDS
-    pause = _FIRST_PAUSE
-    while True:
-        async with database.autocommit() as connection:
-            version = await stream_version(connection, await active_generation(connection), token.stream)
-        if version >= token.version or monotonic() > deadline:
-            return version >= token.version
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    with commits.followed() as committed:
+        while True:
+            async with database.autocommit() as connection:
+                version = await stream_version(connection, token.stream)
+            if version >= token.version or monotonic() > deadline:
+                return version >= token.version
+            await committed.wait(LOOK_EVERY_SECONDS)
