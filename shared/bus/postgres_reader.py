@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.protocol import OffsetOutOfRange, Record, TopicPartition
 from shared.db.engine import Database, Signal
@@ -16,17 +15,25 @@ BUSY_POLL_SECONDS = 0.05
 IDLE_POLL_SECONDS = 0.2
 BUSY_FOR_SECONDS = 1.0
 
-_RANGES = text("SELECT topic, part, low_off, next_off FROM bus_partition WHERE topic = ANY(:topics)")
-_RECORDS = text(
+# One statement, so one snapshot: where the log of each partition begins and ends, and its records from `off` on.
+# A partition without a record has one row all the same. Those that have something behind `off` share the limit.
+_READ = text(
     """
-    SELECT log.topic, log.part, log.off, log.key, log.headers, log.value
-    FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:offs AS bigint[])) AS want (topic, part, off)
-    CROSS JOIN LATERAL (
-        SELECT * FROM bus_log
+    SELECT want.topic, want.part, want.off AS wanted, want.low_off, want.next_off,
+           log.off, log.key, log.headers, log.value
+    FROM (
+        SELECT topic, part, off, low_off, next_off,
+               :limit / greatest(1, count(*) FILTER (WHERE off < next_off) OVER ()) AS share
+        FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:offs AS bigint[])) AS n (topic, part, off)
+        JOIN bus_partition USING (topic, part)
+    ) AS want
+    LEFT JOIN LATERAL (
+        SELECT off, key, headers, value FROM bus_log
         WHERE bus_log.topic = want.topic AND bus_log.part = want.part AND bus_log.off >= want.off
-        ORDER BY bus_log.off LIMIT :share
-    ) AS log
-    ORDER BY log.topic, log.part, log.off
+          AND want.off < want.next_off
+        ORDER BY bus_log.off LIMIT greatest(1, want.share)
+    ) AS log ON true
+    ORDER BY want.topic, want.part, log.off
     """
 )
 
@@ -78,45 +85,28 @@ class PostgresReader:
             await self._appended.wait(min(pause, deadline - now))
 
     async def _read(self, limit: int) -> list[Record]:
-        if not self._positions.keys() - self._paused:
+        wanted = [(at, offset) for at, offset in self._positions.items() if at not in self._paused]
+        if not wanted:
             return []
+        columns = {
+            "topics": [at.topic for at, _ in wanted],
+            "parts": [at.partition for at, _ in wanted],
+            "offs": [offset for _, offset in wanted],
+        }
         async with self._database.autocommit() as connection:
-            waiting = await self._waiting(connection)
-            if not waiting:
-                return []
-            rows = await connection.execute(
-                _RECORDS,
-                {
-                    "topics": [at.topic for at in waiting],
-                    "parts": [at.partition for at in waiting],
-                    "offs": [self._positions[at] for at in waiting],
-                    "share": max(1, limit // len(waiting)),
-                },
-            )
-            records = [
-                Record(TopicPartition(topic, part), offset, Message(topic, key, read_headers(headers), value))
-                for topic, part, offset, key, headers, value in rows.all()
-            ]
+            rows = (await connection.execute(_READ, {"limit": limit, **columns})).all()
+        records: list[Record] = []
+        for topic, part, position, low, end, offset, key, headers, value in rows:
+            at = TopicPartition(topic, part)
+            if not low <= position <= end:
+                raise OffsetOutOfRange(at, position, low, end)
+            if offset is not None:
+                records.append(Record(at, offset, Message(topic, key, read_headers(headers), value)))
         return self._advance(records[:limit])
-
-    async def _waiting(self, connection: AsyncConnection) -> list[TopicPartition]:
-        """Return the partitions that have something behind their position."""
-        found = []
-        for row in (await connection.execute(_RANGES, {"topics": list(self.topics)})).all():
-            at = TopicPartition(row.topic, row.part)
-            position = self._positions.get(at)
-            if position is None or at in self._paused:
-                continue
-            if not row.low_off <= position <= row.next_off:
-                raise OffsetOutOfRange(at, position, row.low_off, row.next_off)
-            if position < row.next_off:
-                found.append(at)
-        return found
 
     def _advance(self, records: list[Record]) -> list[Record]:
         for record in records:
             wanted = self._positions[record.at]
-            # Offsets are dense: a hole means that the oldest records expired between the two statements.
             if record.offset != wanted:
                 raise OffsetOutOfRange(record.at, wanted, record.offset, record.offset)
             self._positions[record.at] = wanted + 1
