@@ -12,7 +12,7 @@ import httpx
 
 Json = dict[str, Any]
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Caller:

@@ -111,7 +111,7 @@ class Load:
                 answer = await caller.ask("POST", f"/pipeline/v1/deals/{deal}/moves", wanted, idempotency_key=key)
             except httpx.HTTPError as error:
                 self.statuses[type(error).__name__] += 1
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
                 continue
             self.statuses[answer.status_code] += 1
             if answer.status_code in ANSWERED:

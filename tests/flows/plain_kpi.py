@@ -137,15 +137,15 @@ WITH period AS (
     ) AS every (begin)
 ), mine AS (
     SELECT *, ARRAY[{by}]::text[] AS by FROM fact WHERE kpi = ANY($5) AND ($6::text[] IS NULL OR owner = ANY($6))
+), grouped AS (
+    SELECT kpi, by, currency, sum(cases) FILTER (WHERE day IS NULL) AS undated FROM mine GROUP BY kpi, by, currency
 ), summed AS (
     SELECT g.kpi, g.by, g.currency, p.begin, coalesce(sum(m.num), 0) AS num, coalesce(sum(m.den), 0) AS den,
-           coalesce(sum(m.cases), 0) AS cases,
-           (SELECT coalesce(sum(u.cases), 0) FROM mine AS u WHERE u.day IS NULL AND u.kpi = g.kpi AND u.by = g.by
-            AND u.currency IS NOT DISTINCT FROM g.currency) AS undated
-    FROM (SELECT DISTINCT kpi, by, currency FROM mine) AS g CROSS JOIN period AS p
+           coalesce(sum(m.cases), 0) AS cases, coalesce(g.undated, 0) AS undated
+    FROM grouped AS g CROSS JOIN period AS p
     LEFT JOIN mine AS m ON m.kpi = g.kpi AND m.by = g.by AND m.currency IS NOT DISTINCT FROM g.currency
          AND m.day < p.finish AND (m.day >= p.begin OR m.kpi = 'open_pipeline_amount')
-    GROUP BY g.kpi, g.by, g.currency, p.begin
+    GROUP BY g.kpi, g.by, g.currency, g.undated, p.begin
 )
 SELECT kpi, by, currency, begin::text,
        CASE WHEN kpi = 'average_deal_size' AND den > 0 THEN pg_temp.money(pg_temp.divided(num, den), currency)

@@ -55,6 +55,7 @@ async def test_kpi_equals_plain_sql_over_the_history(system: System, admin: Call
     while not rebuilding.done():
         rounds += 1
         await Mixture(admin, rounds, known, uuid4().hex[:8]).play(deals=4, rows=4)
+        await asyncio.sleep(0.5)
     code, said = await rebuilding
     assert code == 0, said
     assert rounds > 1
