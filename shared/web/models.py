@@ -25,7 +25,7 @@ from shared.money import Money, MoneyError
 T = TypeVar("T")
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_LARGEST_SAFE = 2**53 - 1
+LARGEST_SAFE = 2**53 - 1
 
 
 def refused(code: str, text: Text) -> PydanticCustomError:
@@ -52,7 +52,7 @@ class Answer(BaseModel):
 
 
 # Pydantic would take false for 0 and "7" for 7; what JavaScript cannot hold exactly is refused.
-StrictInt = Annotated[int, Strict(), Field(ge=-_LARGEST_SAFE, le=_LARGEST_SAFE)]
+StrictInt = Annotated[int, Strict(), Field(ge=-LARGEST_SAFE, le=LARGEST_SAFE)]
 StrictBool = Annotated[bool, Strict()]
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -5,12 +5,13 @@ It looks at the raw request, so that free-form parts of a body are covered as we
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from math import isinf
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastapi._compat import ModelField
+from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant
 from fastapi.routing import APIRoute
@@ -34,34 +35,51 @@ async def strict_input(request: Request) -> None:
         check_json(await request.body())
 
 
+class _Parameters(NamedTuple):
+    """The query parameters of a route, and whether each is a list; a model tells itself which are not known."""
+
+    known: Mapping[str, bool]
+    of_model: bool
+
+
 def check_query(request: Request) -> None:
-    """Raise 422 for query parameters that the route does not declare, or that hold unusable text."""
+    """Raise 422 for query parameters that the route does not declare, or not as a list, or that hold unusable text."""
     route = request.scope.get("route")
-    known = _declared(route.path_format, route.endpoint) if isinstance(route, APIRoute) else None
-    errors = [
-        FieldError("", *field_text(kind, {}), parameter=name)
-        for name, value in request.query_params.multi_items()
-        for kind in _wrong_with(name, value, known)
-    ]
-    if errors:
-        raise invalid(errors)
+    declared = _declared(route.path_format, route.endpoint) if isinstance(route, APIRoute) else _Parameters({}, True)
+    told = request.query_params.multi_items()
+    times = Counter(name for name, _ in told)
+    wrong = {
+        (name, kind): FieldError("", *field_text(kind, {}), parameter=name)
+        for name, value in told
+        for kind in _wrong_with(name, value, declared, times[name])
+    }
+    if wrong:
+        raise invalid(list(wrong.values()))
 
 
-def _wrong_with(name: str, value: str, known: frozenset[str] | None) -> Iterator[str]:
-    if known is not None and name not in known:
+def _wrong_with(name: str, value: str, declared: _Parameters, times: int) -> Iterator[str]:
+    if name not in declared.known and not declared.of_model:
         yield "unknown_parameter"
+    elif times > 1 and not declared.known.get(name, True):
+        yield "repeated_parameter"
     elif _UNUSABLE.search(value):
         yield "unusable_text"
 
 
 @cache
-def _declared(path: str, endpoint: Callable[..., Any]) -> frozenset[str] | None:
-    """Return the query parameters of a route function and its dependencies; None where a model knows them itself."""
-    fields = list(_query_fields(get_dependant(path=path, call=endpoint)))
-    annotations = [field.field_info.annotation for field in fields]
-    if any(isinstance(annotation, type) and issubclass(annotation, BaseModel) for annotation in annotations):
-        return None
-    return frozenset(field.alias for field in fields)
+def _declared(path: str, endpoint: Callable[..., Any]) -> _Parameters:
+    """Return the query parameters of a route function and its dependencies."""
+    known: dict[str, bool] = {}
+    of_model = False
+    for field in _query_fields(get_dependant(path=path, call=endpoint)):
+        annotation = field.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            of_model = True
+            for name, part in annotation.model_fields.items():
+                known[part.alias or name] = field_annotation_is_sequence(part.annotation)
+        else:
+            known[field.alias] = field_annotation_is_sequence(annotation)
+    return _Parameters(known, of_model)
 
 
 def _query_fields(dependant: Dependant) -> Iterator[ModelField]:

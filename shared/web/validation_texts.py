@@ -36,6 +36,7 @@ _BY_TYPE: Mapping[str, FieldText] = {
     "missing": FieldText("required", "必填", "is required"),
     "extra_forbidden": FieldText("unknown_field", "未知的字段", "is not a known field"),
     "unknown_parameter": FieldText("unknown_parameter", "未知的查询参数", "is not a known query parameter"),
+    "repeated_parameter": FieldText("repeated_parameter", "只能给出一次", "must be given only once"),
     "unusable_text": FieldText(
         "unusable_text", "文本不能含有 NUL 或孤立的代理字符", "must not hold NUL or unpaired surrogates"
     ),

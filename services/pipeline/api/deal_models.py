@@ -4,7 +4,7 @@ from datetime import date
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, Strict, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
 
 from services.pipeline.domain.deal import Deal
 from services.pipeline.domain.process import Process
@@ -13,6 +13,7 @@ from services.pipeline.use_cases.deals import OwnerName
 from shared.events.pipeline import DealStatus, StageKind
 from shared.money import to_text
 from shared.web.models import (
+    LARGEST_SAFE,
     Answer,
     Body,
     Code,
@@ -27,9 +28,26 @@ from shared.web.models import (
 )
 
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-FieldValue = (
-    StrictBool | StrictInt | Annotated[float, Strict()] | Annotated[str, StringConstraints(max_length=2000)] | None
-)
+
+
+def _as_it_is(value: object) -> object:
+    # Of the union below, the float would take what is too large for the integer, and round it.
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST_SAFE:
+        raise refused(
+            "too_large", {"zh": f"整数应不超过 ±{LARGEST_SAFE}", "en": f"an integer must be within ±{LARGEST_SAFE}"}
+        )
+    if not isinstance(value, bool | int | float | str | None):
+        raise refused(
+            "wrong_type",
+            {"zh": "应为文本、数字、true、false 或 null", "en": "must be a text, a number, true, false or null"},
+        )
+    return value
+
+
+FieldValue = Annotated[
+    StrictBool | StrictInt | Annotated[float, Strict()] | Annotated[str, StringConstraints(max_length=2000)] | None,
+    BeforeValidator(_as_it_is),
+]
 FreeFields = Annotated[dict[FieldName, FieldValue], Field(max_length=100)]
 ClassText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 

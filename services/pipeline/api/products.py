@@ -1,6 +1,7 @@
 """The product catalogue over HTTP."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict
@@ -82,7 +83,8 @@ async def post_product(body: ProductBody, context: CurrentContext, _who: Manager
     async def work(tx: AsyncConnection) -> Reply:
         if not await add_product(tx, new):
             raise conflict("already_exists", _TAKEN)
-        return Reply(201, ProductAnswer.of(new), {"location": f"/pipeline/v1/products/{new.code}", "etag": etag(1)})
+        location = f"/pipeline/v1/products/{quote(new.code, safe='')}"
+        return Reply(201, ProductAnswer.of(new), {"location": location, "etag": etag(1)})
 
     return await once.run(context.database, work)
 
@@ -103,7 +105,7 @@ async def read_products(
     return page_response(request, response, [ProductAnswer.of(each) for each in found[: query.limit]], more, query)
 
 
-@router.get("/products/{code}", response_model=ProductAnswer)
+@router.get("/products/{code:path}", response_model=ProductAnswer)
 async def read_product(
     code: str, request: Request, response: Response, context: CurrentContext, _who: CurrentPrincipal
 ) -> ProductAnswer | Response:
@@ -116,7 +118,7 @@ async def read_product(
     return not_modified(request, found.version) or ProductAnswer.of(found)
 
 
-@router.patch("/products/{code}")
+@router.patch("/products/{code:path}")
 async def patch_product(
     code: str,
     body: ProductChange,

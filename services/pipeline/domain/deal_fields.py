@@ -42,11 +42,16 @@ def with_fields(deal: Deal, told: DealFields) -> tuple[Deal, tuple[str, ...]]:
     changed = {name for name, value in values.items() if getattr(deal, name) != value}
     free = dict(deal.fields)
     for name, value in told.get("fields", {}).items():
-        if free.get(name) != value:
+        if not _is_same(free.get(name), value):
             changed.add(f"fields.{name}")
         free[name] = value
     values["fields"] = {name: value for name, value in free.items() if value is not None}
     return msgspec.structs.replace(deal, **values), tuple(sorted(changed))
+
+
+def _is_same(one: Scalar, other: Scalar) -> bool:
+    # To Python true equals 1: to a gate that asks for true it does not.
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def change_fields(deal: Deal, told: DealFields, recording: Recording) -> DealChange | None:

@@ -58,7 +58,7 @@ def change_task(deal: Deal, task: Task, told: TaskFields, recording: Recording) 
     """Return the change of a task of `deal`; None when nothing is different, so that done twice is done once."""
     values: dict[str, object] = dict(told)
     changed = msgspec.structs.replace(task, **values)
-    if changed == task:
+    if changed == task and _flags(changed.result) == _flags(task.result):
         return None
     changed = msgspec.structs.replace(
         changed,
@@ -82,6 +82,11 @@ def change_task(deal: Deal, task: Task, told: TaskFields, recording: Recording) 
         outcome=_outcome(changed),
     )
     return DealChange(after, (event,), (changed,))
+
+
+def _flags(result: Mapping[str, Scalar] | None) -> frozenset[str]:
+    # To Python true equals 1: to a gate that asks for true it does not.
+    return frozenset(name for name, value in (result or {}).items() if isinstance(value, bool))
 
 
 def _outcome(task: Task) -> str | None:

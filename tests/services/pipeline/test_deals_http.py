@@ -264,3 +264,25 @@ async def test_a_deleted_deal_is_gone_its_text_erased_and_its_numbers_taken_back
     values = await field_sales.rows("SELECT convert_from(value, 'UTF8') AS value FROM deal_history")
     assert len(values) == 4
     assert not any("ecret" in row.value for row in values)
+
+
+async def test_true_is_not_one_and_no_number_is_rounded(pipeline: Pipeline):
+    body = {"name": "Pumps", "owner": {"external_id": "ann"}, "fields": {"agreed": 1}}
+    deal = await pipeline.ok("POST", "/deals", body, 201)
+    path, any_version = f"/deals/{deal['id']}", {"if-match": "*"}
+    changed = await pipeline.ok("PATCH", path, {"fields": {"agreed": True}}, headers=any_version)
+    assert (changed["fields"]["agreed"], changed["version"]) == (True, 2)
+    task = (await pipeline.ok("GET", f"/tasks?deal_id={deal['id']}"))["items"][0]
+    for result in (0, False):
+        told = {"result": {"pleased": result}}
+        task = await pipeline.ok("PATCH", f"/tasks/{task['id']}", told, headers=any_version)
+        assert task["result"]["pleased"] is result
+    for value, code in ((2**53, "too_large"), (-(2**60), "too_large"), ({"a": 1}, "wrong_type")):
+        bad = {"fields": {"size": value}}
+        problem = await pipeline.problem("PATCH", path, bad, headers=any_version, status=422)
+        assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [("/fields/size", code)]
+
+
+async def test_a_filter_is_given_once(pipeline: Pipeline):
+    problem = await pipeline.problem("GET", "/deals?status=open&status=won&limit=5", status=422)
+    assert [(error["parameter"], error["code"]) for error in problem["errors"]] == [("status", "repeated_parameter")]

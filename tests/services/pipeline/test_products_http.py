@@ -37,3 +37,11 @@ async def test_a_change_needs_the_version_it_knows(pipeline: Pipeline):
     changed = json.loads(answer.body)
     assert (answer.status, answer.headers["etag"]) == (200, '"2"')
     assert (changed["active"], changed["name"], changed["version"]) == (False, "GTX Pro", 2)
+
+
+async def test_a_code_may_be_any_text(pipeline: Pipeline):
+    answer = await pipeline.call("POST", "/products", {"code": "水泵 3/4", "name": "水泵"})
+    assert answer.status == 201
+    location = answer.headers["location"]
+    assert location == "/pipeline/v1/products/%E6%B0%B4%E6%B3%B5%203%2F4"
+    assert await pipeline.ok("GET", location.removeprefix("/pipeline/v1")) == json.loads(answer.body)
