@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, File, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
@@ -26,7 +26,8 @@ from shared.web.idempotency import Idempotent, Reply
 from shared.web.models import Answer, Page, Rfc3339
 from shared.web.pagination import Pagination, page_response, read_position
 from shared.web.principal import AdminOnly
-from shared.web.problems import conflict
+from shared.web.problems import FieldError, conflict, invalid
+from shared.web.validation_texts import field_text
 
 router = APIRouter(tags=["imports"])
 
@@ -46,6 +47,7 @@ _EXAMPLE = (
     '"stages": [{"stage": "quote", "at": "quoted_on"}, {"stage": {"column": "state", "values": {"Won": "won", "Lost": '
     '"lost"}}, "at": "closed_on"}]}'
 )
+_EXAMPLE_FILE = "id,agent,value,quoted_on,state,closed_on\nopp-17,anna.snelling,1280.00,2026-11-02,Won,2026-11-23\n"
 
 
 class ImportAnswer(Answer):
@@ -92,10 +94,19 @@ class ImportAnswer(Answer):
         )
 
 
-@router.post("/imports", status_code=202, response_model=AcceptedAnswer)
+async def _known_parts(request: Request) -> None:
+    # A misspelt dry_run must not become a real import.
+    unknown = sorted((await request.form()).keys() - {"file", "kind", "mapping", "dry_run"})
+    if unknown:
+        raise invalid([FieldError(f"/{name}", *field_text("extra_forbidden", {})) for name in unknown])
+
+
+@router.post("/imports", status_code=202, response_model=AcceptedAnswer, dependencies=[Depends(_known_parts)])
 async def post_import(
-    file: Annotated[UploadFile, File(description="CSV with a header, or NDJSON; UTF-8 or GB18030.")],
-    kind: Annotated[Kind, Form(description="What a row tells.")],
+    file: Annotated[
+        UploadFile, File(description="CSV with a header, or NDJSON; UTF-8 or GB18030.", examples=[_EXAMPLE_FILE])
+    ],
+    kind: Annotated[Kind, Form(description="What a row tells.", examples=["deals"])],
     mapping: Annotated[str, Form(description=_MAPPING_HELP, examples=[_EXAMPLE])],
     context: CurrentContext,
     who: AdminOnly,

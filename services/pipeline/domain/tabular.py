@@ -60,16 +60,20 @@ class Lines:
     """The physical lines of a window of a file, one by one.
 
     `position` and `line` (1-based) are those of the next line; `dry` tells that one more was asked for than there is.
-    A line without its end counts only in the `final` window.
+    A line without its end counts only in the `final` window. Where a window begins `within` a line, one too long for
+    the window before it, the rest of that line is passed over: no part of a line is a row.
     """
 
-    def __init__(self, window: bytes, line: int, encoding: Encoding, *, final: bool) -> None:
+    def __init__(self, window: bytes, line: int, encoding: Encoding, *, final: bool, within: bool = False) -> None:
         self.window = window
         self.encoding = encoding
         self.final = final
         self.position = 0
         self.line = line
         self.dry = False
+        if within:
+            end = window.find(b"\n") + 1
+            self.position, self.line = (end, line + 1) if end else (len(window), line)
 
     def __iter__(self) -> "Lines":
         return self

@@ -10,7 +10,7 @@ from sqlalchemy import Row, delete, func, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.domain.import_problems import Problem
-from services.pipeline.domain.tabular import WINDOW_BYTES, Encoding, Format
+from services.pipeline.domain.tabular import WINDOW_BYTES, Encoding, Format, Lines
 from services.pipeline.store.customer_names import RowKey
 from services.pipeline.store.tables import import_chunk, import_error, import_job, import_row, import_stage
 
@@ -18,6 +18,8 @@ Kind = Literal["deals", "customers", "stage_log"]
 Status = Literal["running", "completed", "failed", "cancelled"]
 CHUNK_BYTES = 64 * 1024
 LONGEST_VALUE = 500
+# What readers of CSV take as one cell: many stop at 131,072 characters.
+LONGEST_ROW = 100_000
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -139,17 +141,22 @@ async def save_import(tx: AsyncConnection, job: ImportJob) -> None:
     await tx.execute(update(import_job).where(import_job.c.id == job.id).values({name: values[name] for name in told}))
 
 
-async def read_window(tx: AsyncConnection, job: ImportJob) -> tuple[bytes, bool]:
-    """Return the next WINDOW_BYTES of the file from its position, and whether they reach its end."""
-    first, skip = divmod(job.position, CHUNK_BYTES)
+async def read_window(tx: AsyncConnection, job: ImportJob) -> Lines:
+    """Return the lines of the next WINDOW_BYTES of the file from its position."""
+    # The byte before them tells whether they begin within a line.
+    start = max(job.position - 1, 0)
+    first, skip = divmod(start, CHUNK_BYTES)
     last = (job.position + WINDOW_BYTES - 1) // CHUNK_BYTES
     chunks = await tx.scalars(
         select(import_chunk.c.content)
         .where(import_chunk.c.import_id == job.id, import_chunk.c.ordinal.between(first, last))
         .order_by(import_chunk.c.ordinal)
     )
-    window = b"".join(chunks)[skip : skip + WINDOW_BYTES]
-    return window, job.position + len(window) >= job.size
+    before = job.position - start
+    found = b"".join(chunks)[skip : skip + before + WINDOW_BYTES]
+    window = found[before:]
+    final = job.position + len(window) >= job.size
+    return Lines(window, job.line, job.encoding, final=final, within=found[:before] not in (b"", b"\n"))
 
 
 _CLAIM = text(
@@ -193,7 +200,7 @@ async def add_errors(tx: AsyncConnection, import_id: UUID, errors: Iterable[RowE
             "column_name": error.problem.where,
             "code": error.problem.code,
             "value": (error.problem.value or "")[:LONGEST_VALUE].replace("\0", "") or None,
-            "row": error.row.replace("\0", "\ufffd"),
+            "row": error.row[:LONGEST_ROW].replace("\0", "\ufffd"),
         }
         for error in errors
     ]

@@ -14,7 +14,7 @@ from services.pipeline.domain.import_problems import Problem, Rejected
 from services.pipeline.domain.import_rows import CustomerRow, DealRow, RowReader, StageRow
 from services.pipeline.domain.mapping import Cells, CustomerMapping, DealMapping, RowMapping
 from services.pipeline.domain.mapping_reader import KINDS, read_mapping
-from services.pipeline.domain.tabular import Lines, Record, read_rows
+from services.pipeline.domain.tabular import Record, read_rows
 from services.pipeline.store.customer_names import RowKey
 from services.pipeline.store.import_stages import StageLine, add_stages
 from services.pipeline.store.imports import ImportJob, RowError, Tally, add_errors, claim_rows, read_window
@@ -72,8 +72,7 @@ async def take_batch(
 
     With `refused`, readable rows are not recorded but told as errors with that reason.
     """
-    window, final = await read_window(tx, job)
-    lines = Lines(window, job.line, job.encoding, final=final)
+    lines = await read_window(tx, job)
     batch = _Batch(list(islice(read_rows(lines, job.format, job.columns), limit)))
     await _read(tx, context, job, batch)
     for index in list(batch.rows) if refused else ():

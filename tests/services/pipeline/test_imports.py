@@ -14,6 +14,7 @@ from tests.services.pipeline.importing import (
     HEADER,
     counts,
     errors_of,
+    form,
     hand_in,
     imported,
     importer,
@@ -505,3 +506,20 @@ async def test_files_and_errors_expire_and_the_counts_stay(b2b: Pipeline):
     assert await errors_of(b2b, job) == []
     assert await b2b.rows("SELECT 1 FROM import_chunk") == []
     assert (await b2b.ok("GET", f"/imports/{job['id']}"))["rejected"] == 1
+
+
+async def test_a_line_too_long_for_a_row_is_one_bad_row(b2b: Pipeline):
+    # Its last part looks like a row of its own.
+    too_long = "A9,ann," + "x" * 600_000 + "\r" + PROSPECT.replace("A4", "A10")
+    job = await imported(b2b, file_of(PROSPECT, too_long, ENGAGING))
+    assert counts(job) == {"rows": 3, "created": 2, "updated": 0, "unchanged": 0, "rejected": 1, "undated": 1}
+    assert set(await deals_of(b2b)) == {"A3", "A4"}
+    assert [(error["line"], error["code"]) for error in await errors_of(b2b, job)] == [("3", "not_a_record")]
+
+
+async def test_a_misspelt_part_of_the_form_is_refused(b2b: Pipeline):
+    fields = {"kind": "deals", "mapping": json.dumps(CRM_MAPPING), "dryrun": "true"}
+    body, form_type = form(fields, file_of(WON).encode(), "deals.csv", "text/csv")
+    problem = await b2b.problem("POST", "/imports", body, headers={"content-type": form_type}, status=422)
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [("/dryrun", "unknown_field")]
+    assert await deals_of(b2b) == {}
