@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     cors_origins: list[str] = []
-    largest_body_bytes: int = 64 * 1024 * 1024
+    largest_body_bytes: int = 4 * 1024 * 1024
+    largest_upload_bytes: int = 64 * 1024 * 1024
     auth_issuer: str = "salesgrain-development"
     auth_audience: str = "salesgrain"
     auth_jwks_file: Path | None = None

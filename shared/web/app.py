@@ -102,7 +102,9 @@ def _include(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> None:
 
 def _surround(app: FastAPI, name: str, settings: Settings) -> None:
     # The last one added is the outermost: even a 500 passes through CORS.
-    app.add_middleware(BodyLimitMiddleware, largest=settings.largest_body_bytes)
+    app.add_middleware(
+        BodyLimitMiddleware, largest=settings.largest_body_bytes, largest_upload=settings.largest_upload_bytes
+    )
     app.add_middleware(RequestMiddleware, service=name)
     if settings.cors_origins:
         app.add_middleware(

@@ -129,41 +129,45 @@ class BodyTooLarge(HTTPException):
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies of more than `largest` bytes: at once by Content-Length, while reading without one."""
+    """Refuses bodies of more than `largest` bytes: at once by Content-Length, while reading without one.
 
-    def __init__(self, app: ASGIApp, largest: int) -> None:
+    Uploads, which are multipart and read piece by piece, may have `largest_upload` bytes.
+    """
+
+    def __init__(self, app: ASGIApp, largest: int, largest_upload: int) -> None:
         self._app = app
         self._largest = largest
+        self._largest_upload = largest_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = _content_length(scope)
-        if declared is None:
+        is_upload = (_header(scope, b"content-type") or b"").lower().startswith(b"multipart/")
+        largest = self._largest_upload if is_upload else self._largest
+        declared = _header(scope, b"content-length")
+        if declared is None or not declared.isdigit():
             # An HTTP server ends a body at its Content-Length; only without one the bytes must be counted.
-            await self._app(scope, self._counted(receive), send)
-        elif declared > self._largest:
+            await self._app(scope, _counted(receive, largest), send)
+        elif int(declared) > largest:
             raise BodyTooLarge
         else:
             await self._app(scope, receive, send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        received = 0
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._largest:
-                raise BodyTooLarge
-            return message
+def _counted(receive: Receive, largest: int) -> Receive:
+    received = 0
 
-        return counted
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > largest:
+            raise BodyTooLarge
+        return message
+
+    return counted
 
 
-def _content_length(scope: Scope) -> int | None:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else None
-    return None
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == wanted), None)

@@ -61,6 +61,9 @@ def complete(document: Document) -> Document:
         operation.setdefault("security", [{"bearer": []}])
         operation["responses"].pop("422", None)
         operation["responses"]["default"] = _PROBLEM_RESPONSE
+        _show_body(operation, schemas)
+    for methods in document["paths"].values():
+        _tell_of_changes(methods, schemas)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = _PROBLEM
@@ -102,6 +105,37 @@ def _operations(document: Document) -> Iterator[Document]:
         for method, operation in methods.items():
             if method in _METHODS:
                 yield operation
+
+
+def _show_body(operation: Document, schemas: Document) -> None:
+    """Put an example beside the schema of a body: not every reader looks for it within."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        if "example" not in content and "examples" not in content:
+            example = _example_of(content["schema"], schemas)
+            if example is not None:
+                content["example"] = example
+
+
+def _example_of(schema: Document, schemas: Document) -> Any:
+    schema = schemas[schema["$ref"].removeprefix(_SCHEMA_PREFIX)] if "$ref" in schema else schema
+    if "examples" in schema:
+        return schema["examples"][0]
+    for choice in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
+        if (example := _example_of(choice, schemas)) is not None:
+            return example
+    parts = {name: _example_of(part, schemas) for name, part in schema.get("properties", {}).items()}
+    return {name: example for name, example in parts.items() if example is not None} or schema.get("default")
+
+
+def _tell_of_changes(methods: Mapping[str, Document], schemas: Document) -> None:
+    """Say that a change needs If-Match, and that what a PATCH leaves out stays: it has no defaults."""
+    for method in methods.keys() & {"patch", "delete"}:
+        for parameter in methods[method].get("parameters", ()):
+            parameter["required"] = parameter["required"] or parameter["name"] == "If-Match"
+    for content in methods.get("patch", {}).get("requestBody", {}).get("content", {}).values():
+        body = schemas.get(content["schema"].get("$ref", "").removeprefix(_SCHEMA_PREFIX), {})
+        for part in body.get("properties", {}).values():
+            part.pop("default", None)
 
 
 def _prefix_schemas(document: Document, name: str, others: list[Document]) -> None:

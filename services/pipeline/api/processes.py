@@ -168,11 +168,19 @@ class ProcessBody(Body):
 class ProcessAnswer(ProcessBody):
     """A version of a process."""
 
+    # The example of the body has no version.
+    model_config = ConfigDict(json_schema_extra={})
+
     version: int
     created_at: Rfc3339
 
 
-@router.post("/processes", status_code=201, response_model=ProcessAnswer)
+@router.post(
+    "/processes",
+    status_code=201,
+    response_model=ProcessAnswer,
+    responses={200: {"model": ProcessAnswer, "description": "The newest version is this one."}},
+)
 async def post_process(body: ProcessBody, context: CurrentContext, who: ManagerOrAdmin, once: Idempotent) -> Response:
     """Publish a process, or the next version of one; what equals the newest version is answered with it and 200.
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from alembic import command
+from jsonschema import Draft202012Validator
 
 from shared.db.migrations import configuration, downgrade, upgrade
 from tests.services.pipeline.serving import Pipeline
@@ -29,12 +30,19 @@ async def test_every_operation_is_documented_with_an_example_of_its_body(pipelin
     assert {f"/pipeline/v1/deals/{{deal_id}}{rest}" for rest in ("", "/moves", "/moves/options", "/history")} <= paths
     for path, method, operation in operations:
         assert operation.get("summary"), (path, method)
-        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-        if content is not None:
-            schema = content["schema"]
-            if "$ref" in schema:
-                schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-            assert schema.get("examples") or content.get("examples") or content.get("example"), (path, method, content)
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            assert content["example"], (path, method)
+            whole = content["schema"] | {"components": document["components"]}
+            if media_type == "application/json":
+                Draft202012Validator(whole).validate(content["example"])
+        if method in ("patch", "delete"):
+            (if_match,) = [one for one in operation["parameters"] if one["name"] == "If-Match"]
+            assert if_match["required"]
+    for name, schema in document["components"]["schemas"].items():
+        for example in schema.get("examples", ()):
+            Draft202012Validator(schema | {"components": document["components"]}).validate(example)
+        if name.endswith("Patch"):
+            assert not [part for part in schema["properties"].values() if "default" in part], name
 
 
 async def test_readiness_waits_for_the_default_process(pipeline: Pipeline):

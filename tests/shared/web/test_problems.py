@@ -258,3 +258,11 @@ async def test_a_request_id_is_taken_over_or_made(client: HttpClient) -> None:
     assert (await send(client, "GET", "/livez", x_request_id="mine.1")).headers["x-request-id"] == "mine.1"
     for bad in ("x" * 200, "with space", "a\x7f"):
         assert (await send(client, "GET", "/livez", x_request_id=bad)).headers["x-request-id"] != bad
+
+
+async def test_an_upload_may_be_larger_than_a_body(client: HttpClient) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = head + b"x" * 200_000 + b"\r\n--b--\r\n"
+    answer = await send(client, "POST", "/toy/v1/uploads", body, content_type="multipart/form-data; boundary=b")
+    assert answer.status != 413
+    problem(await send(client, "POST", "/toy/v1/things", body), 413, "body_too_large")
