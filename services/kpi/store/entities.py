@@ -1,6 +1,6 @@
 """What is known of each stream: its version and, for a deal, its course."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -11,12 +11,9 @@ from services.kpi.domain.course import DealCourse
 
 _LOCK = text(
     """
-    SELECT stream, version FROM entity_state
+    SELECT stream, version, state FROM entity_state
     WHERE generation = :generation AND stream = ANY(:streams) ORDER BY stream FOR NO KEY UPDATE
     """
-)
-_LOAD = text(
-    "SELECT stream, version, state FROM entity_state WHERE generation = :generation AND stream = ANY(:streams)"
 )
 _SAVE = text(
     """
@@ -60,16 +57,10 @@ class Entity(NamedTuple):
     course: DealCourse | None
 
 
-async def lock_versions(tx: AsyncConnection, generation: int, streams: Sequence[str]) -> dict[str, int]:
-    """Lock the rows of `streams`, sorted, and return the version of each; a new stream is missing."""
+async def lock_entities(tx: AsyncConnection, generation: int, streams: Sequence[str]) -> dict[str, Entity]:
+    """Lock the rows of `streams`, sorted, and return what is known of each; a new stream is missing."""
     rows = await tx.execute(_LOCK, {"generation": generation, "streams": sorted(streams)})
-    return {row.stream: row.version for row in rows}
-
-
-async def load_entities(tx: AsyncConnection, generation: int, streams: Collection[str]) -> dict[str, Entity]:
-    """Return what is known of each of `streams`; a new stream is missing."""
-    rows = await tx.execute(_LOAD, {"generation": generation, "streams": list(streams)})
-    return {row.stream: Entity(row.version, _decoder.decode(row.state) if row.state else None) for row in rows}
+    return {stream: Entity(version, _decoder.decode(state) if state else None) for stream, version, state in rows}
 
 
 async def save_entities(tx: AsyncConnection, generation: int, entities: Mapping[str, Entity]) -> dict[str, int]:

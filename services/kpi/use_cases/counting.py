@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kpi.domain.tally import Tally
 from services.kpi.store.cells import add_to_cells
-from services.kpi.store.entities import Entity, load_entities, lock_versions, save_entities, save_versions
+from services.kpi.store.entities import Entity, lock_entities, save_entities, save_versions
 from services.kpi.store.facts import Numbering, take_back, tell
 from services.kpi.store.freshness import advance_freshness
 from services.kpi.store.generations import active_generation
@@ -29,10 +29,10 @@ EVENTS_PER_SLICE = 64
 
 @dataclass(slots=True)
 class _Turn:
-    """One transaction: the generation it counts in, and the versions it has written."""
+    """One transaction: the generation it counts in, and the streams that it has locked as they are in it now."""
 
     generation: int
-    written: dict[str, int] = field(default_factory=dict)
+    known: dict[str, Entity] = field(default_factory=dict)
 
 
 class Counting:
@@ -51,13 +51,18 @@ class Counting:
 
     async def lock(self, tx: AsyncConnection, streams: Sequence[str]) -> Mapping[str, int]:
         """Lock `streams` and return the counted version of each; 0 for a new one."""
-        known = await lock_versions(tx, (await self._turn(tx)).generation, streams)
-        return {stream: known.get(stream, 0) for stream in streams}
+        turn = await self._turn(tx)
+        turn.known |= await lock_entities(tx, turn.generation, streams)
+        return {stream: turn.known[stream].version if stream in turn.known else 0 for stream in streams}
 
     async def store(self, tx: AsyncConnection, versions: Mapping[str, int]) -> None:
-        """Record versions; those that `count` has written already are left alone."""
+        """Record versions; those that the deals' courses were written with are left alone."""
         turn = await self._turn(tx)
-        rest = {stream: version for stream, version in versions.items() if turn.written.get(stream) != version}
+        rest = {
+            stream: version
+            for stream, version in versions.items()
+            if stream not in turn.known or turn.known[stream].version != version
+        }
         if rest:
             await save_versions(tx, turn.generation, rest)
 
@@ -69,8 +74,7 @@ class Counting:
         if self._building is None:
             causes = [delivery.envelope.cause for delivery, _ in deals]
             await advance_freshness(tx, _newest(deals))
-        turn = await self._turn(tx)
-        turn.written |= await self.count(tx, turn.generation, events, causes)
+        await self._count(tx, await self._turn(tx), events, causes)
 
     async def _turn(self, tx: AsyncConnection) -> _Turn:
         turn = self._turns.get(tx)
@@ -79,16 +83,15 @@ class Counting:
             turn = self._turns[tx] = _Turn(generation)
         return turn
 
-    async def count(
-        self, tx: AsyncConnection, generation: int, events: Sequence[DealEvent], causes: Sequence[Cause] | None
-    ) -> Mapping[str, int]:
-        """Count `events` in `generation`; with `causes`, one for each, mark what they touched for the announcer.
+    async def _count(
+        self, tx: AsyncConnection, turn: _Turn, events: Sequence[DealEvent], causes: Sequence[Cause] | None
+    ) -> None:
+        """Count `events`, whose streams are locked; with `causes`, one for each, mark what they touched.
 
-        The caller holds the locks of the streams. Cells come last: they are what concurrent writers share. Returns the
-        version that each stream has now.
+        Cells come last: they are what concurrent writers share.
         """
-        known = await load_entities(tx, generation, {event.stream for event in events})
-        tally = Tally(self._zone, {stream: entity.course for stream, entity in known.items() if entity.course})
+        generation = turn.generation
+        tally = Tally(self._zone, {stream: entity.course for stream, entity in turn.known.items() if entity.course})
         versions: dict[str, int] = {}
         for number, event in enumerate(events):
             tally.add(event, number)
@@ -105,8 +108,8 @@ class Counting:
         if causes is not None:
             await add_marks(tx, marks_of(changes, owners, causes))
         await add_to_cells(tx, generation, changes, owners, slices)
+        turn.known |= entities
         faultpoint("kpi.counted")
-        return versions
 
 
 def _newest(deals: Sequence[tuple[Delivery, DealEvent]]) -> dict[TopicPartition, datetime]:
