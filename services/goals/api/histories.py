@@ -1,5 +1,6 @@
 """What was true of a team or a person when: every version, dated."""
 
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -34,8 +35,14 @@ class HistoryAnswer(Answer):
     items: list[VersionAnswer]
 
 
-async def history_of(tx: AsyncConnection, kind: history.Kind, subject_id: UUID, on: date | None) -> HistoryAnswer:
-    """Return the history of a team or person that the caller may see."""
+async def history_of(
+    tx: AsyncConnection,
+    kind: history.Kind,
+    subject_id: UUID,
+    on: date | None,
+    spoken: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> HistoryAnswer:
+    """Return the history of a team or person that the caller may see, each stored state as `spoken` words it."""
     entries = await history.of(tx, kind, subject_id)
     shown = entries if on is None else history.in_force(entries, on)
     items = [
@@ -44,7 +51,7 @@ async def history_of(tx: AsyncConnection, kind: history.Kind, subject_id: UUID, 
             effective_on=entry.effective_on,
             at=entry.recorded_at,
             by=entry.recorded_by,
-            state=entry.state,
+            state=spoken(entry.state),
         )
         for entry in shown
     ]

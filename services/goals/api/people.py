@@ -132,6 +132,12 @@ class PersonAnswer(Answer):
         )
 
 
+def _spoken(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored version in the names and units in which a person is written and read."""
+    told = {name: value for name, value in state.items() if not name.endswith("_bp")}
+    return told | {"ability": state["ability_bp"] // 100, "availability": _share(state["availability_bp"])}
+
+
 class PeopleQuery(Pagination):
     """`team_id` (id or external id) keeps those who are in that very team today."""
 
@@ -218,7 +224,7 @@ async def read_history(
     """Every version of a person with the team memberships over time, or with `on` the one in force on that day."""
     async with context.database.transaction() as tx:
         await _seen(tx, principal, person_id, context.yardstick.today(context.clock()))
-        return await history_of(tx, "person", person_id, query.on)
+        return await history_of(tx, "person", person_id, query.on, _spoken)
 
 
 @router.patch("/people/{person_id}", response_model=PersonAnswer)

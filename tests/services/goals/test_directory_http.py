@@ -100,6 +100,10 @@ async def test_a_move_between_teams_is_dated(goals: Goals, organisation: Organis
     assert len(history["items"][1]["state"]["memberships"]) == 2
     [before] = (await goals.ok("GET", f"/people/{ann}/history?on=2026-06-30"))["items"]
     assert before["state"]["memberships"] == [{"team_id": red, "start": None, "end": None}]
+    assert {name: before["state"][name] for name in ("ability", "availability")} == {
+        name: moved[name] for name in ("ability", "availability")
+    }
+    assert not [name for name in before["state"] if name.endswith("_bp")]
     assert "Ann" not in json.dumps(history)
 
 
