@@ -13,6 +13,7 @@ import uvloop
 from bench import report, scenarios
 from bench.server import served
 from shared.logging import configure_logging
+from shared.runtime.run import tune_garbage_collection
 
 ROUND_SECONDS = 2.0
 ROUNDS = 2
@@ -23,6 +24,8 @@ MESSAGES = 10_000
 async def measure(data_dir: Path) -> list[report.Row]:
     """Run every scenario against one running server."""
     messages = scenarios.deal_messages(MESSAGES // 2)
+    # As the services run; the raw loops in this process have it, too.
+    tune_garbage_collection()
     async with served(data_dir) as server:
         rows = await scenarios.moves(server, data_dir, ROUND_SECONDS, ROUNDS)
         rows += await scenarios.imports(server, data_dir, IMPORTED_ROWS, ROUNDS)

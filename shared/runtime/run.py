@@ -74,7 +74,7 @@ async def run_services(
     """
     arm_from_environment()
     async with background(services, bus, peers):
-        _tune_garbage_collection()
+        tune_garbage_collection()
         _stop_on_signals(server, services)
         serving = asyncio.create_task(server.serve(), name="http")
         try:
@@ -179,7 +179,8 @@ def _stop_on_signals(server: HttpServer, services: Sequence[Service]) -> None:
         running.add_signal_handler(number, stop, number)
 
 
-def _tune_garbage_collection() -> None:
+def tune_garbage_collection() -> None:
+    """Freeze what start-up made and collect rarely: done by every process that serves or folds."""
     # Start-up objects live for ever: frozen, they are not walked again. Measured as the p99 of the move path.
     gc.collect()
     gc.freeze()
