@@ -111,6 +111,11 @@ class Events:
                 if "data" in event:
                     return {**event, "data": json.loads(event["data"])}
 
+    async def rest(self, within: float = 2) -> None:
+        """Pass over what still comes; raises EOFError at the proper end of the stream."""
+        while True:
+            await self.next(within)
+
     async def opened(self) -> None:
         """Return once the server has said where the stream begins."""
         async with asyncio.timeout(PATIENCE):

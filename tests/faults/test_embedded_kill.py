@@ -98,8 +98,7 @@ async def test_sigterm_ends_everything_within_ten_seconds_with_streams_open(syst
         assert time.monotonic() - began < 10
         for events in opened:
             with pytest.raises(EOFError):
-                while await events.next(within=2):
-                    pass
+                await events.rest()
     await until(lambda: ended(processes), 5)
     log = system.data_dir / "postgres.log"
     written = log.stat().st_size

@@ -15,7 +15,7 @@ from tests.flows.mixed_deals import STRICT, Mixture
 from tests.flows.plain_kpi import KPIS, OF_STAGES, Item, Number, prepare, recomputed
 from tests.system_caller import Caller
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EVER = (date(2023, 1, 1), date(2031, 1, 1))
 # From the middle of a week to the middle of a month.
