@@ -9,6 +9,7 @@ from uuid import UUID
 
 import typer
 import uvloop
+from pydantic import ValidationError
 
 from deploy.embedded.data_directory import default_data_directory
 from deploy.embedded.issuer import development_token
@@ -55,9 +56,18 @@ class LanguageName(StrEnum):
     EN = "en"
 
 
+def _settings() -> Settings:
+    try:
+        return Settings.from_environment()
+    except ValidationError as error:
+        for wrong in error.errors():
+            typer.echo(f"salesgrain: {str(wrong['loc'][0]).upper()}: {wrong['msg']}", err=True)
+        raise typer.Exit(1) from None
+
+
 def _run(work: Callable[[], Awaitable[T]], *, level: str | None = None) -> T:
     """Run `work` on uvloop; what a user can put right ends with its message and code 1, not with a traceback."""
-    settings = Settings.from_environment()
+    settings = _settings()
     configure_logging(level or settings.log_level, settings.log_format)
 
     async def main() -> T:

@@ -1,13 +1,14 @@
 """Settings from the environment, with secrets as files: `NAME_FILE=/run/secrets/x` stands for `NAME`."""
 
+import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.logging import LogFormat
 
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     log_format: LogFormat = "json"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    cors_origins: list[str] = []
+    cors_origins: Annotated[list[str], NoDecode] = []
     largest_body_bytes: int = 4 * 1024 * 1024
     largest_upload_bytes: int = 64 * 1024 * 1024
     auth_issuer: str = "salesgrain-development"
@@ -51,6 +52,16 @@ class Settings(BaseSettings):
     goals_url: str = "http://goals:8080"
     notify_url: str = "http://notify:8080"
     service_token: SecretStr | None = None
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        # As environments tell lists: `http://a,http://b`, or a JSON array.
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [origin.strip() for origin in value.split(",") if origin.strip()]
 
     @field_validator("time_zone")
     @classmethod

@@ -44,6 +44,14 @@ def test_settings_read_the_environment_and_overrides_win(monkeypatch: pytest.Mon
     assert (str(settings.zone), settings.port) == ("Europe/Berlin", 9100)
 
 
+@pytest.mark.parametrize(
+    "told", ["http://a.example, http://b.example:5173", '["http://a.example", "http://b.example:5173"]']
+)
+def test_origins_are_a_list(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", told)
+    assert Settings.from_environment().cors_origins == ["http://a.example", "http://b.example:5173"]
+
+
 def test_bad_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIME_ZONE", "Nowhere/Land")
     monkeypatch.setenv("PORT", "x")

@@ -1,0 +1,20 @@
+"""The command line says what a user can put right in one line each."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy.command_line import app
+
+
+def test_bad_settings_are_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TIME_ZONE", "Nowhere/Land")
+    monkeypatch.setenv("CORS_ORIGINS", "[broken")
+    result = CliRunner().invoke(app, ["up", "--data-dir", str(tmp_path / "data")])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert [line.split(": ")[:2] for line in result.stderr.splitlines()] == [
+        ["salesgrain", "TIME_ZONE"],
+        ["salesgrain", "CORS_ORIGINS"],
+    ]
+    assert not (tmp_path / "data").exists()
