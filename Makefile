@@ -62,7 +62,7 @@ revision: setup ## a new Alembic revision: make revision service=kpi m="what cha
 bench: setup ## the speed of the main job as ratios to raw loops (under 2 minutes)
 	@$(BIN)/python -m bench $(ARGS)
 
-docs: setup ## generate the JSON Schemas of the events and the OpenAPI documents
+docs: setup ## generate the JSON Schemas of the events
 	@$(BIN)/python -m shared.events.schemas
 
 clean: ## remove the virtual environment and all caches
