@@ -17,7 +17,7 @@ import httpx
 from sqlalchemy.engine import make_url
 
 from deploy.demo.processes import SERVE, free_port, tied_to_us
-from deploy.embedded.mode import issuer_of
+from deploy.embedded.issuer import issuer_of
 from deploy.embedded.postgres import running_url
 from shared.auth.development_issuer import DevelopmentIssuer
 from shared.settings import Settings

@@ -62,11 +62,17 @@ class Caller:
         moved: Json = await self.post(f"/pipeline/v1/deals/{deal_id}/moves", {"to_stage": to_stage, **more})
         return moved
 
-    async def imported(self, kind: str, content: str, mapping: Json, file_name: str = "deals.csv") -> Json:
-        """Import a file and return its counts when it is done."""
+    async def upload(self, kind: str, content: str, mapping: Json) -> str:
+        """Hand in a CSV file to be imported; return the import's id."""
         form = {"kind": kind, "mapping": json.dumps(mapping)}
-        answer = await self.http.post("/pipeline/v1/imports", data=form, files={"file": (file_name, content.encode())})
-        path = f"/pipeline/v1/imports/{_read(answer)['id']}"
+        answer = await self.http.post(
+            "/pipeline/v1/imports", data=form, files={"file": ("deals.csv", content.encode())}
+        )
+        return str(_read(answer)["id"])
+
+    async def imported(self, kind: str, content: str, mapping: Json) -> Json:
+        """Import a CSV file and return its counts when it is done."""
+        path = f"/pipeline/v1/imports/{await self.upload(kind, content, mapping)}"
 
         async def done() -> Json | None:
             state: Json = await self.get(path)

@@ -29,7 +29,9 @@ _MOVES = """
     SELECT deal_id::text, version, convert_from(value, 'UTF8')::jsonb->>'move_id',
            convert_from(value, 'UTF8')::jsonb->'deal'->'stage'->>'code'
     FROM deal_history WHERE headers::jsonb->>'ce_type' = 'pipeline.deal.moved.v1'
+                        AND convert_from(value, 'UTF8')::jsonb->'deal'->>'process' = 'load'
 """
+_WON = "SELECT count(*) FROM deal WHERE process = 'load' AND status = 'won'"
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,15 @@ class Load:
                         entries = now
                 await asyncio.sleep(0.1)
 
+    async def progress(self, moves: int = 20, within: float = 30) -> None:
+        """Wait until so many more moves are acknowledged."""
+        wanted = len(self.moved) + moves
+
+        async def come() -> bool:
+            return len(self.moved) >= wanted
+
+        await until(come, within)
+
     async def accounted(self) -> None:
         """Every acknowledged move is in history exactly once, and nothing else is; each win has one alert."""
         history = [Moved(*row) for row in await self.system.rows("pipeline", _MOVES)]
@@ -147,7 +158,7 @@ class Load:
             count = await admin.value("won_count", grain="quarter")
             goal = await until(lambda: self._goal_at(admin, count["value"]))
             assert goal["result"] == count["value"]
-        ((present,),) = await self.system.rows("pipeline", "SELECT count(*) FROM deal WHERE status = 'won'")
+        ((present,),) = await self.system.rows("pipeline", _WON)
         assert count["value"] == str(present)
 
     async def _goal_at(self, admin: Caller, result: str) -> Json | None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from secrets import token_bytes
 from typing import Any
@@ -80,7 +81,7 @@ async def deals_of(caller: Caller, owner: str, **filters: str) -> list[Json]:
     return await caller.everything("/pipeline/v1/deals", owner_id=owner, **filters)
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
     file = io.StringIO()
     csv.writer(file).writerows([COLUMNS, *rows])
     return file.getvalue()
