@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from sqlalchemy.engine import make_url
+
 from deploy.embedded.assembly import DATABASES, Assembly, UrlOf, assembled, migrate_all, urls_beside
 from deploy.embedded.issuer import ISSUER_KEY, issuer_of
 from deploy.embedded.postgres import EmbeddedPostgres, running_url
+from shared.db.engine import Database
 from shared.runtime.run import Work, http_server, run_services
 from shared.settings import Settings
 
@@ -23,6 +26,7 @@ async def databases(
     With `beside`, a server that another process runs on this data directory is used as it is, and left running.
     """
     if settings.database_url:
+        await _make_databases_beside(settings.database_url)
         yield urls_beside(settings.database_url)
         return
     if beside and running_url(data_dir, "postgres"):
@@ -52,6 +56,22 @@ async def opened(
         unsaid = {name: value for name, value in development.items() if name not in settings.model_fields_set}
         async with assembled(url_of, issuer, {**unsaid, **overrides}) as assembly:
             yield assembly
+
+
+async def _make_databases_beside(server_url: str) -> None:
+    """Create what is missing on the server of a given DSN; only then must its role be allowed to."""
+    url_of = urls_beside(server_url)
+    server = Database(server_url, "setup", pool_size=1)
+    connection = await server.connect_dedicated()
+    try:
+        known = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
+        for name in (make_url(url_of(name)).database or "" for name in DATABASES):
+            if name not in known:
+                quoted = name.replace('"', '""')
+                await connection.execute(f'CREATE DATABASE "{quoted}"')
+    finally:
+        await connection.close()
+        await server.close()
 
 
 def _cursor_secret(data_dir: Path) -> str:
