@@ -44,10 +44,11 @@ async def serve_until_asked(
     working: "asyncio.Task[None] | None" = None,
     drain: Callable[[], None],
     drain_seconds: float,
+    end: Callable[[], None] | None = None,
 ) -> None:
     """Serve until a signal, then drain: say so, go on serving until the balancers have seen it, then stop accepting.
 
-    Ends early, with its error, when `working` fails.
+    `end` is called then, to end what would last. Ends early, with its error, when `working` fails.
     """
     serving = asyncio.create_task(server.serve(), name="http")
     asked = asyncio.create_task(shutdown.asked.wait(), name="signal")
@@ -57,6 +58,8 @@ async def serve_until_asked(
     if asked.done() and not serving.done():
         await asyncio.sleep(drain_seconds)
     asked.cancel()
+    if end is not None:
+        end()
     server.handle_exit(signal.SIGTERM, None)
     await serving
     if working is not None and working.done():

@@ -73,19 +73,21 @@ def start_draining(app: FastAPI) -> None:
 
 def platform_checks(name: str, database: Database) -> dict[str, Check]:
     """Return what every service needs: its database, and the schema in it at head."""
-    return {"database": _database_check(database), "migrations": _migrations_check(name, database)}
+    return {"database": _database_check(database), "migrations": remembered(_migrations_check(name, database))}
 
 
 def remembered(check: Check, seconds: float = CHECK_SECONDS) -> Check:
-    """Return `check` asked at most once in `seconds`: for what costs more than a look."""
-    asked_at, answer = float("-inf"), None
+    """Return `check`, not asked again within `seconds` after it held: for what costs more than a look."""
+    held_at = float("-inf")
 
     async def look() -> str | None:
-        nonlocal asked_at, answer
-        if monotonic() - asked_at >= seconds:
-            answer = await check()
-            asked_at = monotonic()
-        return answer
+        nonlocal held_at
+        if monotonic() - held_at < seconds:
+            return None
+        reason = await check()
+        if reason is None:
+            held_at = monotonic()
+        return reason
 
     return look
 
