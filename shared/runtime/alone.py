@@ -14,6 +14,7 @@ import uvloop
 from pydantic import ValidationError
 
 from shared.auth.tokens import TokenVerifier
+from shared.bus.opening import UnknownLog, read_kafka_url
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.faultpoints import arm_from_environment
@@ -40,7 +41,6 @@ REQUIRED = (
     ("auth_jwks_file", "AUTH_JWKS_FILE", "the key set (JWKS) that signs the tokens"),
     ("service_token", "SERVICE_TOKEN", "the token with which services ask each other"),
 )
-LOGS = ("kafka", "postgresql")
 
 
 def run_alone(name: str, settings_class: type[S], build: Builder[S]) -> None:
@@ -66,9 +66,11 @@ def _missing(settings: Settings) -> list[str]:
     lines = [
         f"{variable} is not set: {purpose}" for field, variable, purpose in REQUIRED if getattr(settings, field) is None
     ]
-    scheme = (settings.bus_url or LOGS[0]).partition(":")[0].partition("+")[0]
-    if scheme not in LOGS:
-        lines.append(f"BUS_URL: {scheme}: is not a log that this version knows ({' or '.join(LOGS)})")
+    if settings.bus_url and not settings.bus_url.startswith("postgresql"):
+        try:
+            read_kafka_url(settings.bus_url)
+        except UnknownLog as error:
+            lines.append(f"BUS_URL: {error}")
     return lines
 
 
