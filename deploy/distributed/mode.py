@@ -15,7 +15,7 @@ from deploy.embedded.assembly import DATABASES, SERVICES, migrate_all
 from deploy.embedded.issuer import derived_secret, issuer_of
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.kafka.cluster import LocalKafka, running_kafka
-from deploy.running import Running, forget
+from deploy.running import Place, Running, forget
 from shared.bus.kafka import opened_admin
 from shared.bus.kafka_topics import arrange_topics
 from shared.logging import get_logger
@@ -62,7 +62,7 @@ async def serve(wanted: Wanted) -> None:
         programs = _programs(wanted, postgres, bus_url, token)
         gateway = f"http://{wanted.host}:{wanted.port}"
 
-        def told(processes: dict[str, int]) -> None:
+        def told(processes: dict[str, Place]) -> None:
             Running(os.getpid(), bus_url, gateway, processes).write(wanted.data_dir)
 
         stack.callback(forget, wanted.data_dir)
@@ -98,11 +98,11 @@ def _programs(wanted: Wanted, postgres: EmbeddedPostgres, bus_url: str, token: s
         for number in range(1, wanted.replicas + 1):
             port = free_port(None)
             own = {"PORT": str(port), "DATABASE_URL": postgres.url(name)}
-            programs.append(Program(f"{name}-{number}", f"services.{name}", {**everybody, **own}))
             upstreams[name].append(f"http://127.0.0.1:{port}")
+            programs.append(Program(f"{name}-{number}", f"services.{name}", upstreams[name][-1], {**everybody, **own}))
     urls = {f"{name.upper()}_URL": ",".join(upstreams[name]) for name in SERVICES}
     place = {"HOST": wanted.host, "PORT": str(wanted.port)}
-    return [*programs, Program("gateway", "deploy.gateway", {**everybody, **place, **urls})]
+    return [*programs, Program("gateway", "deploy.gateway", gateway, {**everybody, **place, **urls})]
 
 
 @contextlib.asynccontextmanager
