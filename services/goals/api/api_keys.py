@@ -27,6 +27,7 @@ from shared.web.principal import AdminOnly, insufficient_scope
 
 router = APIRouter(tags=["api keys"])
 
+LARGEST_REPORT = 1000
 LONGEST_OVERLAP_SECONDS = 30 * 24 * 3600
 Make = Callable[[AsyncConnection], Awaitable[MadeKey]]
 
@@ -57,14 +58,14 @@ class NewApiKeyBody(Body):
     role: Role
     person: ExternalId | None = None
     scopes: Annotated[
-        tuple[Scope, ...],
+        list[Scope],
         Field(min_length=1, description="`<service>:read` allows GET and HEAD, `<service>:write` everything."),
     ]
     expires_at: Rfc3339 | None = None
 
     def to_new(self) -> NewApiKey:
         return NewApiKey(
-            name=self.name, role=self.role, person=self.person, scopes=self.scopes, expires_at=self.expires_at
+            name=self.name, role=self.role, person=self.person, scopes=tuple(self.scopes), expires_at=self.expires_at
         )
 
 
@@ -98,6 +99,19 @@ class NewApiKeyAnswer(ApiKeyAnswer):
     """A new key; `key` is shown this once, and null in the answer to a repeat of the request."""
 
     key: str | None
+
+
+class KeyUse(Body):
+    """A key and when it was last seen in use."""
+
+    id: UUID
+    at: Rfc3339
+
+
+class KeyUsesBody(Body):
+    """What a service tells once a minute."""
+
+    items: Annotated[list[KeyUse], Field(max_length=LARGEST_REPORT)]
 
 
 def _fields(key: ApiKey, now: datetime) -> dict[str, Any]:
@@ -193,3 +207,10 @@ async def revoke(key_id: UUID, context: InContext, _principal: KeyKeeper, if_mat
     """Take a key back; every service refuses it within seconds."""
     async with context.database.transaction() as tx:
         await revoke_key(tx, key_id, lambda version: require_match(if_match, version), context.clock())
+
+
+@router.post("/api-key-uses", status_code=204)
+async def note_uses(body: KeyUsesBody, context: InContext, _principal: KeyKeeper) -> None:
+    """Record when keys were last used; for the services, which see them in use."""
+    async with context.database.transaction() as tx:
+        await api_keys.note_uses(tx, {use.id: use.at for use in body.items})
