@@ -10,6 +10,9 @@ from sqlalchemy import text
 
 from shared.auth.api_keys import CACHED_SECONDS
 from shared.events.goals import ApiKeyChanged
+from shared.http_client import HttpClient
+from shared.runtime.key_uses import report_key_uses
+from shared.runtime.service import Peers
 from tests.services.goals.harness import NOW, Goals
 from tests.services.goals.test_exports import announced, exported
 
@@ -178,3 +181,18 @@ async def test_uses_are_noted_without_a_new_version(goals: Goals):
     after = await goals.call("GET", f"/api-keys/{made['id']}")
     assert json.loads(after.body)["last_used_at"].startswith("2026-06-16T04:30:00")
     assert before.headers["etag"] == after.headers["etag"]
+
+
+async def test_a_service_reports_uses_and_keeps_those_it_could_not_tell(goals: Goals):
+    made = await goals.ok("POST", "/api-keys", KEY)
+    assert (await asked_with(goals, made["key"])).ok
+    neighbour = HttpClient(base_url="http://kpi", app=goals.kpi)
+    goals.kpi.status = 503
+    await report_key_uses(goals.service, Peers(neighbour, neighbour, neighbour, neighbour)).run()
+    assert (await goals.ok("GET", f"/api-keys/{made['id']}"))["last_used_at"] is None
+    token = {"authorization": f"Bearer {goals.issuer.token('admin')}"}
+    owner = HttpClient(base_url="http://goals", app=goals.service.app, headers=token)
+    await report_key_uses(goals.service, Peers(owner, owner, owner, owner)).run()
+    assert (await goals.ok("GET", f"/api-keys/{made['id']}"))["last_used_at"].startswith("2026-06-16T04:00:00")
+    await neighbour.close()
+    await owner.close()
