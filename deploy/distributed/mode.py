@@ -55,11 +55,10 @@ async def serve(wanted: Wanted) -> None:
     settings = Settings.from_environment()
     issuer = issuer_of(wanted.data_dir, settings)
     (wanted.data_dir / KEY_SET).write_text(issuer.key_set_text(), encoding="utf-8")
-    token = issuer.token("admin", issuer=settings.auth_issuer, audience=settings.auth_audience)
     async with contextlib.AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(_postgres(wanted))
         bus_url = await stack.enter_async_context(_log(wanted, postgres))
-        programs = _programs(wanted, postgres, bus_url, token)
+        programs = _programs(wanted, postgres, bus_url)
         gateway = f"http://{wanted.host}:{wanted.port}"
 
         def told(processes: dict[str, Place]) -> None:
@@ -80,13 +79,13 @@ async def serve(wanted: Wanted) -> None:
         fleet.result()
 
 
-def _programs(wanted: Wanted, postgres: EmbeddedPostgres, bus_url: str, token: str) -> list[Program]:
+def _programs(wanted: Wanted, postgres: EmbeddedPostgres, bus_url: str) -> list[Program]:
     gateway = f"http://127.0.0.1:{wanted.port}"
     everybody = {
         "ENVIRONMENT": "development",
         "BUS_URL": bus_url,
         "AUTH_JWKS_FILE": str(wanted.data_dir.absolute() / KEY_SET),
-        "SERVICE_TOKEN": token,
+        "SERVICE_TOKEN": derived_secret(wanted.data_dir, "services"),
         "CURSOR_SECRET": derived_secret(wanted.data_dir, "cursors"),
         "WEBHOOK_ALLOW_PRIVATE": "true",
         "HOST": "127.0.0.1",
