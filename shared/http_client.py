@@ -1,6 +1,8 @@
 """Outgoing HTTP: the only file that imports httpx, and httpcore beneath it."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+import contextlib
+from collections import defaultdict, deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,10 +83,11 @@ class HttpClient:
 class RawAnswer:
     """The head of a response as it came; its body comes piece by piece, and `close` gives the connection back."""
 
-    def __init__(self, response: httpcore.Response) -> None:
+    def __init__(self, response: httpcore.Response, give_back: Callable[[], Awaitable[None]]) -> None:
         self.status = response.status
         self.headers: RawHeaders = response.headers
         self._response = response
+        self._give_back = give_back
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body undecoded; raises HttpFailure when it breaks off."""
@@ -95,23 +98,24 @@ class RawAnswer:
             raise HttpFailure(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:
-        """Harmless when the body was read to its end; before that the connection is cut."""
+        """After the end of the body the connection is kept for another request; before that it is cut."""
         await self._response.aclose()
+        await self._give_back()
 
 
 class RawClient:
     """For a proxy: passes requests and answers on as they are, nothing read ahead, decoded or followed.
 
-    It sits on httpcore, since httpx would spend more time on a request than all the rest of a proxy does.
+    It sits on the connections of httpcore, not on its pool: that walks all connections for each request, several times,
+    which took ten times as long as everything else that the gateway does.
     """
 
-    def __init__(self, *, connections: int, connect_seconds: float, silent_seconds: float) -> None:
+    def __init__(self, *, connect_seconds: float, silent_seconds: float) -> None:
         """`silent_seconds` is how long an answer, or its next piece, may stay away."""
-        self._pool = httpcore.AsyncConnectionPool(
-            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEPT_SECONDS
-        )
-        waits = {"connect": connect_seconds, "pool": connect_seconds}
-        self._timeouts = {**waits, "read": silent_seconds, "write": silent_seconds}
+        self._timeouts = {"connect": connect_seconds, "read": silent_seconds, "write": silent_seconds}
+        # By the address; the one that was given back last is taken first, so that those too many grow old.
+        self._idle: defaultdict[str, deque[httpcore.AsyncHTTPConnection]] = defaultdict(deque)
+        self._network = httpcore.AnyIOBackend()
 
     async def send(
         self, method: str, base_url: str, target: bytes, headers: RawHeaders, body: bytes | AsyncIterable[bytes]
@@ -119,16 +123,50 @@ class RawClient:
         """Send one request and return the head of its answer; raises NotSent, or HttpFailure when no answer came."""
         extensions = {"timeout": self._timeouts, "target": target}
         request = httpcore.Request(method, base_url, headers=headers, content=body, extensions=extensions)
+        connection = await self._taken(base_url, request)
         try:
-            return RawAnswer(await self._pool.handle_async_request(request))
-        except _BEFORE_SENDING as error:
-            raise NotSent(str(error) or type(error).__name__) from error
-        except _FAILURES as error:
-            raise HttpFailure(str(error) or type(error).__name__) from error
+            response = await connection.handle_async_request(request)
+        except BaseException as error:
+            await _cut(connection)
+            if isinstance(error, _BEFORE_SENDING):
+                raise NotSent(str(error) or type(error).__name__) from error
+            if isinstance(error, _FAILURES):
+                raise HttpFailure(str(error) or type(error).__name__) from error
+            raise
+
+        async def give_back() -> None:
+            if connection.is_idle():
+                self._idle[base_url].append(connection)
+
+        return RawAnswer(response, give_back)
+
+    async def _taken(self, base_url: str, request: httpcore.Request) -> httpcore.AsyncHTTPConnection:
+        idle = self._idle[base_url]
+        await self._cut_expired(idle)
+        while idle:
+            connection = idle.pop()
+            if not connection.has_expired():
+                return connection
+            await _cut(connection)
+        return httpcore.AsyncHTTPConnection(
+            request.url.origin, keepalive_expiry=KEPT_SECONDS, network_backend=self._network
+        )
+
+    async def _cut_expired(self, idle: deque[httpcore.AsyncHTTPConnection]) -> None:
+        while idle and idle[0].has_expired():
+            await _cut(idle.popleft())
 
     async def close(self) -> None:
-        await self._pool.aclose()
+        """Close the idle connections; those in use belong to their answers."""
+        for idle in self._idle.values():
+            while idle:
+                await _cut(idle.pop())
 
 
-_BEFORE_SENDING = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
+async def _cut(connection: httpcore.AsyncHTTPConnection) -> None:
+    with contextlib.suppress(*_FAILURES):
+        await connection.aclose()
+
+
+_BEFORE_SENDING = (httpcore.ConnectError, httpcore.ConnectTimeout)
 _FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)

@@ -15,7 +15,6 @@ from shared.runtime.run import http_server, tune_garbage_collection
 from shared.runtime.shutdown import Shutdown, serve_until_asked
 from shared.settings import Settings
 
-CONNECTIONS = 1000
 CONNECT_SECONDS = 2.0
 # The longest that a service is silent: an event stream says something every 15 s.
 SILENT_SECONDS = 60.0
@@ -34,7 +33,7 @@ async def serve(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         probing = HttpClient()
         stack.push_async_callback(probing.close)
-        passing = RawClient(connections=CONNECTIONS, connect_seconds=CONNECT_SECONDS, silent_seconds=SILENT_SECONDS)
+        passing = RawClient(connect_seconds=CONNECT_SECONDS, silent_seconds=SILENT_SECONDS)
         stack.push_async_callback(passing.close)
         replicas = {service: Replicas(service, told) for service, told in urls.items()}
         watching = asyncio.create_task(_watch(replicas, probing))
