@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import uvloop
+from pydantic import ValidationError
 
 from shared.auth.opening import open_verifier
 from shared.auth.tokens import TokenVerifier
@@ -32,8 +33,11 @@ class MissingSetting(SystemExit):
 
 
 def run_alone(name: str, settings_class: type[S], build: Callable[[S, Resources], Service]) -> None:
-    """Run one service until SIGTERM or SIGINT; exits with a clear message when a setting is missing."""
-    settings = settings_class.from_environment()
+    """Run one service until SIGTERM or SIGINT; exits with a clear message when a setting is missing or bad."""
+    try:
+        settings = settings_class.from_environment()
+    except ValidationError as error:
+        sys.exit("\n".join(f"{str(wrong['loc'][0]).upper()}: {wrong['msg']}" for wrong in error.errors()))
     configure_logging(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(name, settings, build))
