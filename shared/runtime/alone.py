@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import uvloop
+from pydantic import ValidationError
 
+from shared.auth.opening import open_verifier
 from shared.auth.tokens import TokenVerifier
 from shared.bus.postgres import PostgresBus
 from shared.bus.protocol import Bus
@@ -31,8 +33,11 @@ class MissingSetting(SystemExit):
 
 
 def run_alone(name: str, settings_class: type[S], build: Callable[[S, Resources], Service]) -> None:
-    """Run one service until SIGTERM or SIGINT; exits with a clear message when a setting is missing."""
-    settings = settings_class.from_environment()
+    """Run one service until SIGTERM or SIGINT; exits with a clear message when a setting is missing or bad."""
+    try:
+        settings = settings_class.from_environment()
+    except ValidationError as error:
+        sys.exit("\n".join(f"{str(wrong['loc'][0]).upper()}: {wrong['msg']}" for wrong in error.errors()))
     configure_logging(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(name, settings, build))
@@ -50,7 +55,7 @@ async def _serve(name: str, settings: S, build: Callable[[S, Resources], Service
         outside = HttpClient()
         stack.push_async_callback(outside.close)
         peers = _peers(settings, stack)
-        service = build(settings, Resources(database, bus, peers, outside, _verifier(settings), utc_now))
+        service = build(settings, Resources(database, bus, peers, outside, _verifier(settings, outside), utc_now))
         await run_services([service], bus, peers, http_server(service.app, settings.host, settings.port))
 
 
@@ -65,10 +70,11 @@ async def open_bus(settings: Settings) -> Bus:
     return bus
 
 
-def _verifier(settings: Settings) -> TokenVerifier:
-    if settings.auth_jwks_file is None:
-        raise MissingSetting("AUTH_JWKS_FILE", "the key set (JWKS) that signs the tokens")
-    return TokenVerifier.from_file(settings.auth_jwks_file, settings.auth_issuer, settings.auth_audience)
+def _verifier(settings: Settings, outside: HttpClient) -> TokenVerifier:
+    verifier = open_verifier(settings, outside)
+    if verifier is None:
+        raise MissingSetting("AUTH_ISSUER", "the URL of the OIDC issuer (or set AUTH_JWKS_URL or AUTH_JWKS_FILE)")
+    return verifier
 
 
 def _peers(settings: Settings, stack: contextlib.AsyncExitStack) -> Peers:

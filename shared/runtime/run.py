@@ -18,6 +18,7 @@ from shared.bus.relay import Relay
 from shared.db.faultpoints import arm_from_environment
 from shared.logging import get_logger
 from shared.runtime.housekeeping import bus_retention, housekeeping
+from shared.runtime.key_uses import report_key_uses
 from shared.runtime.service import Job, Loop, Peers, Service
 
 log = get_logger(__name__)
@@ -129,7 +130,7 @@ def _work_of(service: Service, bus: Bus, peers: Peers) -> Iterator[tuple[str, Wo
     yield "relay", Relay(service.database, bus, service.name).run
     for subscription in service.subscriptions:
         yield f"consumer:{subscription.group}", Consumer(service.database, bus, subscription, export).run
-    for job in (*service.jobs, *housekeeping(service)):
+    for job in (*service.jobs, *housekeeping(service), report_key_uses(service, peers)):
         yield f"job:{job.name}", _repeating(job)
     for loop in service.loops:
         yield f"loop:{loop.name}", _restarting(loop, service)
