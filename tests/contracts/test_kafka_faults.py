@@ -227,6 +227,41 @@ def _change(number: int, version: int) -> Message:
     return encode(deal_changed(deal_id(number), version, version, 0))
 
 
+async def test_a_broker_that_hangs_holds_nobody_for_long(start_kafka: Callable[[int], LocalKafka]) -> None:
+    """Frozen, it keeps its connections open and answers nothing: every wait has an end, and then all is as before."""
+    kafka = start_kafka(1)
+    await kafka.wait_ready()
+    await make_topics([kafka.servers])
+    bus = KafkaBus([kafka.servers])
+    await bus.prepare()
+    await bus.append([_change(1, 1)])
+    reader = bus.reader([DEALS])
+    await reader.assign(dict.fromkeys(ALL, 0))
+    assert len(await reader.poll(10, 5)) == 1
+    kafka.brokers[0].send(signal.SIGSTOP)
+    for waiting in (
+        bus.append([_change(1, 2)]),
+        reader.poll(10, 1),
+        bus.end_offsets(ALL),
+        KafkaBus([kafka.servers]).prepare(),
+    ):
+        async with asyncio.timeout(30):
+            with pytest.raises(KafkaUnavailable):
+                await waiting
+    kafka.brokers[0].send(signal.SIGCONT)
+    await until(functools.partial(_is_appended, bus, [_change(1, 2), _change(1, 3)]), 60)
+    found: set[str] = set()
+
+    async def all_read() -> bool:
+        with contextlib.suppress(KafkaUnavailable):
+            found.update(record.message.headers["ce_sequence"] for record in await reader.poll(10, 1))
+        return found == {"2", "3"}
+
+    await until(all_read, 60)
+    async with asyncio.timeout(30):
+        await bus.close()
+
+
 async def test_three_brokers_lose_their_leader_and_nothing_acknowledged(
     start_kafka: Callable[[int], LocalKafka],
 ) -> None:
