@@ -68,8 +68,8 @@ revision: setup ## a new Alembic revision: make revision service=kpi m="what cha
 bench: setup ## the speed of the main job as ratios to raw loops (under 2 minutes)
 	@$(BIN)/python -m bench $(ARGS)
 
-docs: setup ## generate the JSON Schemas of the events
-	@$(BIN)/python -m shared.events.schemas
+docs: setup ## generate what is told about the events: JSON Schemas, docs/events.md, docs/asyncapi.yaml
+	@$(BIN)/python -m shared.events.schemas && $(BIN)/python -m shared.events.page && $(BIN)/python -m shared.events.asyncapi
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.auth.principal import Principal
 from shared.auth.refusal import TokenRefused
@@ -28,6 +29,9 @@ _SECRET_BYTES = 32
 _ID_DIGITS = 32
 
 _FIND = text("SELECT hash, role, person, scopes, expires_at FROM directory_api_key WHERE key_id = :id AND NOT deleted")
+_IS_GOOD = text(
+    "SELECT 1 FROM directory_api_key WHERE key_id = :id AND NOT deleted AND (expires_at IS NULL OR expires_at > :now)"
+)
 
 
 class _Cached(NamedTuple):
@@ -113,6 +117,18 @@ class ApiKeys:
     def give_back(self, uses: Mapping[UUID, datetime]) -> None:
         """Keep uses that could not be told to the owner, to be told with the next ones."""
         self._used = {**uses, **self._used}
+
+
+async def still_good(tx: AsyncConnection, principal: Principal, now: datetime) -> bool:
+    """Tell whether the key that `principal` came with has not ended meanwhile; True for who came without a key."""
+    prefix, _, key_id = principal.subject.partition(SUBJECT_PREFIX)
+    if prefix or not key_id:
+        return True
+    try:
+        found = await tx.execute(_IS_GOOD, {"id": UUID(key_id), "now": now})
+    except ValueError:
+        return True
+    return found.first() is not None
 
 
 def within(scopes: Iterable[str], service: str, *, writes: bool) -> bool:

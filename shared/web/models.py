@@ -103,8 +103,8 @@ class MoneyBody(BaseModel):
             raise refused(
                 "invalid_money",
                 {
-                    "zh": f"金额 {self.amount} 过大，或小数位数超过 {self.currency} 的规定",
-                    "en": f"{self.amount} is too large, or has more decimals than {self.currency} knows",
+                    "zh": f"金额 {self.amount} 过大或小数位数过多，或 {self.currency} 不是 ISO 4217 货币代码",
+                    "en": f"{self.amount} is too large or too precise, or {self.currency} is no code of ISO 4217",
                 },
             ) from None
         return self

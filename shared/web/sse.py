@@ -12,8 +12,10 @@ from fastapi import Depends, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
+from shared.auth.api_keys import still_good
 from shared.auth.directory import EXTERNAL, visible
 from shared.auth.principal import Principal
+from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.metrics import SSE_CLIENTS
 from shared.web.feeds import (
@@ -26,6 +28,7 @@ from shared.web.feeds import (
     append_to_feed,
     forget_old_entries,
 )
+from shared.web.problems import Problem
 from shared.web.stream_tickets import StreamPrincipal
 
 __all__ = [
@@ -87,7 +90,10 @@ async def feed_stream(
     database: Database = request.app.state.database
     start, missed = await feed.start_of(last_event_id)
     listener = _Listener(database, feed, principal, start, accepts)
-    listener.sight = await _sight_of(database, principal)
+    sight = await _sight_of(database, principal)
+    if sight is None:
+        raise Problem(401, "token_invalid", headers={"www-authenticate": 'Bearer error="invalid_token"'})
+    listener.sight = sight
     return EventSourceResponse(
         listener.events(request.app.state.name, missed=missed),
         ping=HEARTBEAT_SECONDS,
@@ -128,7 +134,10 @@ class _Listener:
         look_again = monotonic() + SIGHT_SECONDS
         while monotonic() < end and not self.ending.is_set():
             if monotonic() > look_again:
-                self.sight, look_again = await _sight_of(self.database, self.principal), monotonic() + SIGHT_SECONDS
+                sight, look_again = await _sight_of(self.database, self.principal), monotonic() + SIGHT_SECONDS
+                if sight is None:
+                    return
+                self.sight = sight
             woken = self.feed.wake.listen()
             entries = await self.feed.after(self.seq)
             for entry in entries:
@@ -140,9 +149,11 @@ class _Listener:
                     await asyncio.wait_for(woken.wait(), POLL_SECONDS)
 
 
-async def _sight_of(database: Database, principal: Principal) -> Sight:
-    """Return which scopes of entries `principal` may hear."""
+async def _sight_of(database: Database, principal: Principal) -> Sight | None:
+    """Return which scopes of entries `principal` may hear; None once its API key has ended."""
     async with database.transaction() as tx:
+        if not await still_good(tx, principal, utc_now()):
+            return None
         sight = await visible(tx, principal)
     if sight.everything:
         return lambda _scope: True

@@ -31,7 +31,7 @@ def test_minor_units(amount: str | Decimal, currency: str, minor: int) -> None:
 @pytest.mark.parametrize(
     ("amount", "currency"),
     [("12.345", "CNY"), ("0.5", "JPY"), ("NaN", "CNY"), ("Infinity", "CNY"), ("x", "CNY"), ("1e400", "CNY"), ("1", "cny"),
-     ("1", "RMBX"), ("1e999999999", "CNY"), ("", "CNY"), ("1e-999999999", "CNY"), ("10000000000000000", "CNY")],
+     ("1", "RMBX"), ("1", "RMB"), ("1", "ZZZ"), ("1e999999999", "CNY"), ("", "CNY"), ("1e-999999999", "CNY"), ("10000000000000000", "CNY")],
 )  # fmt: skip
 def test_what_is_no_money_is_refused(amount: str, currency: str) -> None:
     with pytest.raises(MoneyError):

@@ -111,6 +111,12 @@ class KeyUse(Body):
 class KeyUsesBody(Body):
     """What a service tells once a minute."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"items": [{"id": "01900000-0000-7000-8000-000000000001", "at": "2026-11-23T09:00:00Z"}]}]
+        }
+    )
+
     items: Annotated[list[KeyUse], Field(max_length=LARGEST_REPORT)]
 
 

@@ -1,11 +1,13 @@
 """Who is let in over HTTP besides people: the other services and machines; and readiness while nobody can be."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from shared.auth.api_keys import hash_of, key_text
@@ -19,17 +21,25 @@ from shared.events.goals import ApiKeyChanged
 from shared.http_client import HttpClient
 from shared.ids import new_id
 from shared.settings import Settings
+from shared.web import sse
 from shared.web.app import create_app
 from tests.shared.auth.issuer import AUDIENCE, Issuer, issuing
 from tests.shared.auth.test_api_keys import Told
+from tests.shared.web.streaming import listening, serving
 from tests.shared.web.toy import make_app
 
 TOKEN = "a-shared-secret-of-more-than-32-characters"
 
 
 @pytest.fixture
-async def client(database: Database, issuer: DevelopmentIssuer) -> AsyncIterator[HttpClient]:
-    opened = HttpClient(base_url="http://toy", app=make_app(database, issuer, service_token=TOKEN))
+def app(database: Database, issuer: DevelopmentIssuer) -> FastAPI:
+    made: FastAPI = make_app(database, issuer, service_token=TOKEN)
+    return made
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[HttpClient]:
+    opened = HttpClient(base_url="http://toy", app=app)
     yield opened
     await opened.close()
 
@@ -113,3 +123,25 @@ def _app_trusting(keys: IssuerKeys, issuer: Issuer, database: Database) -> FastA
         "toy", title="Toy", context=None, database=database, verifier=TokenVerifier(keys, issuer.url, AUDIENCE),
         clock=utc_now, settings=Settings(), routers=[],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("with_ticket", [False, True])
+async def test_an_open_stream_ends_with_its_key(
+    app: FastAPI, client: HttpClient, database: Database, monkeypatch: pytest.MonkeyPatch, *, with_ticket: bool
+) -> None:
+    key = await known_key(database, "toy:write")
+    headers = {"authorization": f"Bearer {key}"}
+    monkeypatch.setattr(sse, "SIGHT_SECONDS", 0.1)
+    async with serving(app) as url:
+        path = "/toy/v1/stream"
+        if with_ticket:
+            made = await client.request("POST", "/toy/v1/stream-tickets", headers=headers)
+            path, headers = f"{path}?ticket={json.loads(made.body)['ticket']}", {}
+        async with listening(url + path, headers) as stream:
+            ending = asyncio.create_task(stream.event(timeout=30))
+            await asyncio.wait({ending}, timeout=1.0)
+            assert not ending.done(), "a good key is looked at again and stays"
+            async with database.transaction() as tx:
+                await tx.execute(text("UPDATE directory_api_key SET deleted = true"))
+            with pytest.raises(EOFError):
+                await ending
