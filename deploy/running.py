@@ -37,7 +37,9 @@ def running_on(data_dir: Path) -> Running | None:
     """Return what runs on `data_dir`; None when nothing does, whatever a killed launcher left there."""
     try:
         told = json.loads((data_dir / RECORD).read_text(encoding="utf-8"))
-        os.kill(told["pid"], 0)
+        with contextlib.suppress(PermissionError):
+            # Another user's process lives, too.
+            os.kill(told["pid"], 0)
     except (FileNotFoundError, ProcessLookupError):
         return None
     processes = {name: Place(**place) for name, place in told["processes"].items()}
