@@ -18,7 +18,7 @@ from shared.settings import Settings
 from shared.web import dead_letters, stream_tickets
 from shared.web.exports import ExportSource, export_router
 from shared.web.failures import install
-from shared.web.fast import FastRoute, served_directly
+from shared.web.fast import FastRoute, HotRoutes
 from shared.web.health import Check, Readiness, health_routes, platform_checks
 from shared.web.middleware import BodyLimitMiddleware, RequestMiddleware
 from shared.web.openapi import VERSION, complete, operation_id
@@ -100,13 +100,14 @@ def _cursor_secret(settings: Settings) -> bytes:
 
 
 def _include(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> None:
-    for router in routers:
-        for route in router.routes:
-            if isinstance(route, FastRoute):
-                path = prefix + route.path
-                hot = Route(path, served_directly(path, route.endpoint), methods=list(route.methods or ()))
-                # First of all: the router tries one route after the other, and nested ones twice.
-                app.router.routes.insert(0, hot)
+    hot = [
+        Route(prefix + route.path, route.endpoint, methods=[*(route.methods or ())])
+        for router in routers
+        for route in router.routes
+        if isinstance(route, FastRoute)
+    ]
+    # The first one added is the innermost.
+    app.add_middleware(HotRoutes, routes=hot)
     for router in routers:
         app.include_router(router, prefix=prefix, dependencies=[Depends(strict_input)])
 
