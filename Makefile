@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: help setup lock demo up test test-fast lint fmt types check migrate revision bench docs clean
+.PHONY: help setup lock demo up test test-fast lint fmt types check migrate revision bench docs secrets clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
@@ -42,8 +42,10 @@ test: setup ## every test
 test-fast: setup ## without the tests that start or kill whole processes
 	@$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
 
-lint: setup ## ruff and the import contracts
+lint: setup ## ruff, the import contracts, the compose files and Dockerfiles
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/docker/compose.*.yml
+	@$(BIN)/hadolint deploy/docker/Dockerfile deploy/docker/stand_ins/*/Dockerfile
 
 fmt: setup ## format and fix
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
@@ -64,6 +66,9 @@ bench: setup ## the speed of the main job as ratios to raw loops (under 2 minute
 
 docs: setup ## generate the JSON Schemas of the events
 	@$(BIN)/python -m shared.events.schemas
+
+secrets: setup ## write the secret files of docker-compose.yml that are missing
+	@$(BIN)/python -m deploy.docker.credentials make
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
