@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: help setup lock demo up test test-fast lint fmt types check migrate revision bench docs secrets clean
+.PHONY: help setup lock demo up test test-fast lint fmt types check kafka migrate revision bench docs secrets clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ check: lint types ## lint and types
 
 migrate: setup ## bring the databases to their newest schema (ARGS="--data-dir DIR", or DATABASE_URL)
 	@$(BIN)/salesgrain migrate $(ARGS)
+
+kafka: setup ## a real Kafka of one broker for a developer, until Ctrl-C (ARGS="--brokers 3"; needs Java and Maven)
+	@$(BIN)/python -m deploy.kafka $(ARGS)
 
 revision: setup ## a new Alembic revision: make revision service=kpi m="what changes"
 	@$(BIN)/python -m deploy.embedded.revision $(service) "$(m)"

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     log_format: LogFormat = "json"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    # Between saying that it ends (503 from /readyz) and accepting nothing more: longer than a balancer's look.
+    drain_seconds: float = Field(default=2.0, ge=0, le=60)
     cors_origins: Annotated[list[str], NoDecode] = []
     largest_body_bytes: int = 4 * 1024 * 1024
     largest_upload_bytes: int = 64 * 1024 * 1024

@@ -79,7 +79,7 @@ async def assembled(
             database = Database(url_of(name), name)
             stack.push_async_callback(database.close)
             verifier = issuer.verifier(settings.auth_issuer, settings.auth_audience)
-            service = builder(settings, Resources(database, bus, peers, outside, verifier, utc_now))
+            service = builder(settings, Resources(database, peers, outside, verifier, utc_now))
             apps[name] = service.app
             return service
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from shared.events import goals, kpi, notify, pipeline
 from shared.events.base import Event
@@ -13,11 +14,12 @@ CATALOGUE: Mapping[str, type[Event]] = {
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as data: its name, partitions and what it carries. Nothing is compacted; retention is 14 days."""
+    """A topic as data: its name, partitions and what it carries. Nothing is compacted."""
 
     name: str
     partitions: int
     owner: str
+    retention: timedelta = timedelta(days=14)
 
     @property
     def event_types(self) -> tuple[str, ...]:

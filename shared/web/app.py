@@ -17,7 +17,7 @@ from shared.web import dead_letters, stream_tickets
 from shared.web.exports import ExportSource, export_router
 from shared.web.failures import install
 from shared.web.fast import FastRoute, served_directly
-from shared.web.health import Check, health_routes
+from shared.web.health import Check, Readiness, health_routes, platform_checks
 from shared.web.middleware import BodyLimitMiddleware, RequestMiddleware
 from shared.web.openapi import VERSION, complete, operation_id
 from shared.web.pagination import Cursors
@@ -75,9 +75,9 @@ def create_app(  # noqa: PLR0913 - the one place where a service's edge is put t
     app.state.clock = clock
     app.state.subscriptions = tuple(subscriptions)
     app.state.cursors = Cursors(_cursor_secret(settings))
-    app.state.draining = False
+    app.state.readiness = Readiness({**platform_checks(name, database), **(readiness or {})})
     install(app)
-    app.router.routes.extend(health_routes(name, database, readiness or {}))
+    app.router.routes.extend(health_routes(name, database, app.state.readiness))
     _include(app, f"/{name}/v1", [*routers, export_router(exports or {}), dead_letters.router, stream_tickets.router])
     _surround(app, name, settings)
     return app

@@ -79,8 +79,15 @@ def complete(document: Document) -> Document:
 
 
 def openapi_with_all(apps: Mapping[str, FastAPI]) -> Document:
-    """Return one document for all services; a name for two different things gets the service's name before it."""
-    documents = {name: copy.deepcopy(app.openapi()) for name, app in apps.items()}
+    """Return one document for all services."""
+    return merged_documents({name: copy.deepcopy(app.openapi()) for name, app in apps.items()})
+
+
+def merged_documents(documents: Mapping[str, Document]) -> Document:
+    """Return one document for those of all services, which are changed.
+
+    A name for two different things gets the service's name before it.
+    """
     merged: Document = {
         "openapi": "3.1.0",
         "info": {"title": "SalesGrain", "version": VERSION},

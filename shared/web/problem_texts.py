@@ -81,6 +81,19 @@ TEXTS: Mapping[str, Text] = {
         "zh": "数据库暂不可用，请稍后重试。",
         "en": "The database cannot be reached: retry in a moment.",
     },
+    "starting": {
+        "zh": "服务正在启动，请稍后重试。",
+        "en": "The service is starting: retry in a moment.",
+    },
+    "upstream_unavailable": {
+        "zh": "该服务暂时没有可用的实例，请稍后重试。",
+        "en": "No instance of this service can be reached: retry in a moment.",
+    },
+    "outcome_unknown": {
+        "zh": "服务在应答之前中断，无法得知请求是否已执行；请用同一 Idempotency-Key 重试。",
+        "en": "The service broke off before it answered; it may have done what you asked. "
+        "Repeat with the same Idempotency-Key.",
+    },
     "internal_error": {
         "zh": "发生了意外错误；报告问题时请附上 request_id。",
         "en": "Something went wrong on our side; quote the request_id when you report it.",
