@@ -26,6 +26,11 @@ def environment_with_files(environment: Mapping[str, str], names: Collection[str
     return found
 
 
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that we start: ours, with `changes`."""
+    return {**os.environ, **changes}  # noqa: TID251 - this is the place the ban points to
+
+
 class Settings(BaseSettings):
     """What every service reads; a service's own settings extend it."""
 
