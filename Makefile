@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: help setup lock demo up test test-fast lint fmt types check kafka migrate revision bench docs secrets clean
+.PHONY: help setup lock demo up test test-fast lint fmt types check kafka migrate revision bench docs secrets verify-compose clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ docs: setup ## generate the JSON Schemas of the events
 
 secrets: setup ## write the secret files of docker-compose.yml that are missing
 	@$(BIN)/python -m deploy.docker.credentials make
+
+verify-compose: setup ## bring docker-compose.yml up for real, as far as this machine can (ARGS="--install")
+	@$(BIN)/python -m deploy.docker.verify $(ARGS)
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
