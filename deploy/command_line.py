@@ -62,6 +62,13 @@ class ServiceName(StrEnum):
     NOTIFY = "notify"
 
 
+class BusName(StrEnum):
+    """The logs that the distributed mode can run on."""
+
+    KAFKA = "kafka"
+    POSTGRES = "postgres"
+
+
 class LanguageName(StrEnum):
     """The languages of the demonstration."""
 
@@ -138,12 +145,16 @@ def demo(
     ] = LanguageName.EN,
     data_dir: DataDirectory = None,
     port: Annotated[int | None, typer.Option("--port", help="Where it serves (default 8080, or a free one).")] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="On a local Kafka, two processes of each service behind a gateway.")
+    ] = False,
+    bus: Annotated[BusName, typer.Option("--bus", help="The log of --distributed.")] = BusName.KAFKA,
 ) -> None:
     """Run the main job on real input: import, goals, live moves, alerts, a kill -9; then keep serving."""
     from deploy.demo.demonstration import Demonstration, run_demonstration
 
     wanted: Language = "zh" if language is LanguageName.ZH else "en"
-    settings = Demonstration(once=once, json_file=json_file, language=wanted, data_dir=data_dir, port=port or 8080)
+    settings = Demonstration(once, json_file, wanted, data_dir, port or 8080, distributed, bus.value)
     raise typer.Exit(_run(lambda: run_demonstration(settings), level="WARNING"))
 
 

@@ -10,13 +10,21 @@ RECORD = "distributed.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A process and where it serves."""
+
+    pid: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
-    """The launcher's process id, where the log and the gateway are, and the process id of each child by its name."""
+    """The launcher's process id, where the log and the gateway are, and each child by its name (`kpi-1`, `gateway`)."""
 
     pid: int
     bus_url: str
     gateway_url: str
-    processes: dict[str, int]
+    processes: dict[str, Place]
 
     def write(self, data_dir: Path) -> None:
         """Write it down at once and whole."""
@@ -28,11 +36,12 @@ class Running:
 def running_on(data_dir: Path) -> Running | None:
     """Return what runs on `data_dir`; None when nothing does, whatever a killed launcher left there."""
     try:
-        found = Running(**json.loads((data_dir / RECORD).read_text(encoding="utf-8")))
-        os.kill(found.pid, 0)
+        told = json.loads((data_dir / RECORD).read_text(encoding="utf-8"))
+        os.kill(told["pid"], 0)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return found
+    processes = {name: Place(**place) for name, place in told["processes"].items()}
+    return Running(told["pid"], told["bus_url"], told["gateway_url"], processes)
 
 
 def forget(data_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,6 +12,9 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.logging import LogFormat
+
+SHORTEST_SERVICE_TOKEN = 32
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 def environment_with_files(environment: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
@@ -34,7 +38,13 @@ def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
 class Settings(BaseSettings):
     """What every service reads; a service's own settings extend it."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, case_sensitive=False)
+    model_config = SettingsConfigDict(
+        # Bad settings are told without their values: they may be secrets.
+        extra="ignore",
+        frozen=True,
+        case_sensitive=False,
+        hide_input_in_errors=True,
+    )
 
     environment: Literal["development", "production"] = "development"
     database_url: str | None = None
@@ -53,6 +63,9 @@ class Settings(BaseSettings):
     auth_issuer: str = "salesgrain-development"
     auth_audience: str = "salesgrain"
     auth_jwks_file: Path | None = None
+    auth_jwks_url: str | None = None
+    auth_roles_claim: str | None = None
+    auth_person_claim: str = "person"
     cursor_secret: SecretStr | None = None
     webhook_allow_private: bool = False
     pipeline_url: str = "http://pipeline:8080"
@@ -70,6 +83,15 @@ class Settings(BaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [origin.strip() for origin in value.split(",") if origin.strip()]
+
+    @field_validator("service_token")
+    @classmethod
+    def _strong(cls, value: SecretStr | None) -> SecretStr | None:
+        told = value.get_secret_value() if value else ""
+        if value and (len(told) < SHORTEST_SERVICE_TOKEN or not _VISIBLE.fullmatch(told)):
+            message = f"must be at least {SHORTEST_SERVICE_TOKEN} visible ASCII characters, drawn at random"
+            raise ValueError(message)
+        return value
 
     @field_validator("time_zone")
     @classmethod

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.demo.processes import tied_to_us
+from deploy.running import Place
 from shared.logging import get_logger
 from shared.settings import child_environment
 
@@ -23,10 +24,11 @@ END_SECONDS = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A module to run as `name`, and what its environment has beside ours."""
+    """A module to run as `name`, where it serves, and what its environment has beside ours."""
 
     name: str
     module: str
+    url: str
     environment: Mapping[str, str]
 
 
@@ -88,13 +90,13 @@ class Member:
 class Fleet:
     """All members; `run` keeps them running until cancelled, then ends them together."""
 
-    def __init__(self, programs: list[Program], log_folder: Path, told: Callable[[dict[str, int]], None]) -> None:
+    def __init__(self, programs: list[Program], log_folder: Path, told: Callable[[dict[str, Place]], None]) -> None:
         self._told = told
         log_folder.mkdir(mode=0o700, exist_ok=True)
         self._members = [Member(one, log_folder / f"{one.name}.log", self._tell) for one in programs]
 
     def _tell(self) -> None:
-        self._told({member.program.name: member.pid for member in self._members if member.pid})
+        self._told({one.program.name: Place(one.pid, one.program.url) for one in self._members if one.pid})
 
     async def run(self) -> None:
         running = [asyncio.create_task(member.run(), name=member.program.name) for member in self._members]

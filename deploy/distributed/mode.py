@@ -15,7 +15,7 @@ from deploy.embedded.assembly import DATABASES, SERVICES, migrate_all
 from deploy.embedded.issuer import derived_secret, issuer_of
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.kafka.cluster import LocalKafka, running_kafka
-from deploy.running import Running, forget
+from deploy.running import Place, Running, forget
 from shared.bus.kafka import opened_admin
 from shared.bus.kafka_topics import arrange_topics
 from shared.logging import get_logger
@@ -55,14 +55,13 @@ async def serve(wanted: Wanted) -> None:
     settings = Settings.from_environment()
     issuer = issuer_of(wanted.data_dir, settings)
     (wanted.data_dir / KEY_SET).write_text(issuer.key_set_text(), encoding="utf-8")
-    token = issuer.token("admin", issuer=settings.auth_issuer, audience=settings.auth_audience)
     async with contextlib.AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(_postgres(wanted))
         bus_url = await stack.enter_async_context(_log(wanted, postgres))
-        programs = _programs(wanted, postgres, bus_url, token)
+        programs = _programs(wanted, postgres, bus_url)
         gateway = f"http://{wanted.host}:{wanted.port}"
 
-        def told(processes: dict[str, int]) -> None:
+        def told(processes: dict[str, Place]) -> None:
             Running(os.getpid(), bus_url, gateway, processes).write(wanted.data_dir)
 
         stack.callback(forget, wanted.data_dir)
@@ -80,13 +79,13 @@ async def serve(wanted: Wanted) -> None:
         fleet.result()
 
 
-def _programs(wanted: Wanted, postgres: EmbeddedPostgres, bus_url: str, token: str) -> list[Program]:
+def _programs(wanted: Wanted, postgres: EmbeddedPostgres, bus_url: str) -> list[Program]:
     gateway = f"http://127.0.0.1:{wanted.port}"
     everybody = {
         "ENVIRONMENT": "development",
         "BUS_URL": bus_url,
         "AUTH_JWKS_FILE": str(wanted.data_dir.absolute() / KEY_SET),
-        "SERVICE_TOKEN": token,
+        "SERVICE_TOKEN": derived_secret(wanted.data_dir, "services"),
         "CURSOR_SECRET": derived_secret(wanted.data_dir, "cursors"),
         "WEBHOOK_ALLOW_PRIVATE": "true",
         "HOST": "127.0.0.1",
@@ -98,11 +97,11 @@ def _programs(wanted: Wanted, postgres: EmbeddedPostgres, bus_url: str, token: s
         for number in range(1, wanted.replicas + 1):
             port = free_port(None)
             own = {"PORT": str(port), "DATABASE_URL": postgres.url(name)}
-            programs.append(Program(f"{name}-{number}", f"services.{name}", {**everybody, **own}))
             upstreams[name].append(f"http://127.0.0.1:{port}")
+            programs.append(Program(f"{name}-{number}", f"services.{name}", upstreams[name][-1], {**everybody, **own}))
     urls = {f"{name.upper()}_URL": ",".join(upstreams[name]) for name in SERVICES}
     place = {"HOST": wanted.host, "PORT": str(wanted.port)}
-    return [*programs, Program("gateway", "deploy.gateway", {**everybody, **place, **urls})]
+    return [*programs, Program("gateway", "deploy.gateway", gateway, {**everybody, **place, **urls})]
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from typing import TypeVar
 import uvloop
 from pydantic import ValidationError
 
+from shared.auth.opening import open_verifier
 from shared.auth.tokens import TokenVerifier
 from shared.bus.opening import UnknownLog, read_kafka_url
 from shared.clock import utc_now
@@ -38,7 +39,6 @@ Builder = Callable[[S, Resources], Service]
 REQUIRED = (
     ("database_url", "DATABASE_URL", "where the database of this service is (postgresql+asyncpg://...)"),
     ("bus_url", "BUS_URL", "where the events go (kafka://host:port or postgresql+asyncpg://...)"),
-    ("auth_jwks_file", "AUTH_JWKS_FILE", "the key set (JWKS) that signs the tokens"),
     ("service_token", "SERVICE_TOKEN", "the token with which services ask each other"),
 )
 
@@ -66,6 +66,8 @@ def _missing(settings: Settings) -> list[str]:
     lines = [
         f"{variable} is not set: {purpose}" for field, variable, purpose in REQUIRED if getattr(settings, field) is None
     ]
+    if not (settings.auth_jwks_file or settings.auth_jwks_url or settings.auth_issuer.startswith("http")):
+        lines.append("AUTH_ISSUER is not set: the URL of the OIDC issuer (or set AUTH_JWKS_URL or AUTH_JWKS_FILE)")
     if settings.bus_url and not settings.bus_url.startswith("postgresql"):
         try:
             read_kafka_url(settings.bus_url)
@@ -82,7 +84,7 @@ async def _serve(name: str, settings: S, build: Builder[S]) -> None:
         database = Database(settings.database_url or "", name)
         stack.push_async_callback(database.close)
         progress = Progress(name, database)
-        early = Readiness(platform_checks(name, database))
+        early = Readiness({**platform_checks(name, database), "auth": progress.auth_check})
         progress.watch(early)
         entrance = Entrance(early)
         working = asyncio.create_task(_work(settings, build, progress, waits, entrance), name="work")
@@ -105,7 +107,7 @@ async def _work(settings: S, build: Builder[S], progress: Progress, waits: Waits
         peers = _peers(settings, stack)
 
         async def trusted() -> Service:
-            verifier = await waits.until_there("auth", lambda: _verifier(settings))
+            verifier = await waits.until_there("auth", lambda: _verifier(settings, outside))
             service = build(settings, Resources(progress.database, peers, outside, verifier, utc_now))
             progress.trusts = True
             progress.watch(service.app.state.readiness)
@@ -126,11 +128,12 @@ async def _work(settings: S, build: Builder[S], progress: Progress, waits: Waits
             await asyncio.Event().wait()
 
 
-async def _verifier(settings: Settings) -> TokenVerifier:
-    if settings.auth_jwks_file is None:
-        message = "AUTH_JWKS_FILE is not set"
+async def _verifier(settings: Settings, outside: HttpClient) -> TokenVerifier:
+    verifier = open_verifier(settings, outside)
+    if verifier is None:
+        message = "nothing says where the issuer's keys are"
         raise ValueError(message)
-    return TokenVerifier.from_file(settings.auth_jwks_file, settings.auth_issuer, settings.auth_audience)
+    return verifier
 
 
 def _peers(settings: Settings, stack: contextlib.AsyncExitStack) -> Peers:

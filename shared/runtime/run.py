@@ -18,6 +18,7 @@ from shared.bus.relay import Relay
 from shared.db.faultpoints import arm_from_environment
 from shared.logging import get_logger
 from shared.runtime.housekeeping import bus_retention, housekeeping
+from shared.runtime.key_uses import report_key_uses
 from shared.runtime.service import Job, Loop, Peers, Service
 from shared.web.health import start_draining
 
@@ -118,7 +119,7 @@ async def background(services: Sequence[Service], bus: Bus, peers: Peers) -> Asy
     tasks = [
         asyncio.create_task(work(), name=f"{service.name}:{name}")
         for service in services
-        for name, work in _work_of(service, bus)
+        for name, work in _work_of(service, bus, peers)
     ]
     tasks += [asyncio.create_task(consumer.run(), name=f"consumer:{consumer.group}") for consumer in consumers]
     tasks.append(asyncio.create_task(_repeating(bus_retention(bus))(), name="bus:retention"))
@@ -132,9 +133,9 @@ async def background(services: Sequence[Service], bus: Bus, peers: Peers) -> Asy
             log.error("task_did_not_stop", task=task.get_name())
 
 
-def _work_of(service: Service, bus: Bus) -> Iterator[tuple[str, Work]]:
+def _work_of(service: Service, bus: Bus, peers: Peers) -> Iterator[tuple[str, Work]]:
     yield "relay", Relay(service.database, bus, service.name).run
-    for job in (*service.jobs, *housekeeping(service)):
+    for job in (*service.jobs, *housekeeping(service), report_key_uses(service, peers)):
         yield f"job:{job.name}", _repeating(job)
     for loop in service.loops:
         yield f"loop:{loop.name}", _restarting(loop, service)

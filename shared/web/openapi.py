@@ -16,6 +16,12 @@ VERSION = "1.0.0"
 _METHODS = ("get", "put", "post", "delete", "patch")
 _SCHEMA_PREFIX = "#/components/schemas/"
 _PROBLEM_RESPONSE = {"$ref": "#/components/responses/Problem"}
+_BEARER: Document = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token of the issuer, or an API key (`sg_...`) within its scopes.",
+}
 _PROBLEM: Document = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
@@ -74,7 +80,7 @@ def complete(document: Document) -> Document:
             "content": {"application/problem+json": {"schema": {"$ref": f"{_SCHEMA_PREFIX}Problem"}}},
         }
     }
-    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    components["securitySchemes"] = {"bearer": _BEARER}
     return document
 
 

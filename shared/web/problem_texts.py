@@ -51,6 +51,10 @@ TEXTS: Mapping[str, Text] = {
         "zh": "票据无效、已使用或已过期，请重新获取。",
         "en": "The ticket is unknown, used or expired: get a new one.",
     },
+    "insufficient_scope": {
+        "zh": "该 API 密钥的授权范围（scopes）不包括此操作。",
+        "en": "The scopes of this API key do not cover this.",
+    },
     "forbidden": {"zh": "您的角色不能执行此操作。", "en": "Your role may not do this."},
     "precondition_required": {
         "zh": "请用 If-Match 给出您所修改的版本（* 表示任意版本）。",
