@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         case_sensitive=False,
+        env_ignore_empty=True,
         hide_input_in_errors=True,
     )
 
