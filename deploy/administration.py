@@ -1,4 +1,4 @@
-"""What the command line does beside a live server, or without one: KPI rebuild and verify, topics, dead letters."""
+"""What the command line does beside a live server, or without one: KPI rebuild and verify, dead letters."""
 
 import json
 from collections.abc import AsyncIterator
@@ -14,7 +14,6 @@ from services.kpi.use_cases.verify import Verification, verify
 from shared.bus.dead_letters import UnknownDeadLetter, list_dead_letters, replay, show
 from shared.bus.exports import HttpExport
 from shared.clock import rfc3339
-from shared.events.catalogue import TOPICS
 from shared.runtime.service import Service
 
 LISTED = 200
@@ -55,15 +54,6 @@ def verification_told(result: Verification) -> tuple[list[str], bool]:
         ], False
     behind = [f"verify: {result.behind} events of history are not counted yet"] if result.behind else []
     return [f"verify: {result.cells} cells equal", *behind], True
-
-
-def show_topics() -> str:
-    """Return the topics of the contract, a line each."""
-    lines = [
-        f"{topic.name:24} {topic.partitions:2} partitions  owner {topic.owner:9} {', '.join(topic.event_types)}"
-        for topic in TOPICS.values()
-    ]
-    return "\n".join(lines)
 
 
 async def list_all_dead_letters(data_dir: Path, run_as: str | None) -> str:

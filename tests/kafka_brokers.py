@@ -6,13 +6,23 @@ KAFKA_BOOTSTRAP_SERVERS names a running one instead. KAFKA=required fails a run 
 import asyncio
 import os
 import threading
-from contextlib import ExitStack, suppress
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from multiprocessing.connection import Client, Listener
 
 import pytest
+from aiokafka import TopicPartition as Place
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from deploy.kafka.cluster import running_kafka
 from deploy.kafka.jars import LocalKafkaError, missing_tools
+from shared.bus.kafka import opened_admin
+from shared.bus.kafka_bus import KafkaBus
+from shared.bus.kafka_faults import KafkaUnavailable
+from shared.bus.kafka_topics import arrange_topics
+from shared.bus.protocol import TopicPartition
+from shared.events.catalogue import TOPICS, Topic
 
 GIVEN = "KAFKA_BOOTSTRAP_SERVERS"
 WISH = "KAFKA"
@@ -95,3 +105,51 @@ def tell_what_was_left_out(reporter: pytest.TerminalReporter) -> None:
         reporter.section("KAFKA SUITES LEFT OUT", sep="!", red=True, bold=True)
         reporter.write_line(f"{len(left_out)} tests did not run: {left_out[0].longrepr[-1]}")
         reporter.write_line("install a Java runtime and Maven, or name a broker in KAFKA_BOOTSTRAP_SERVERS", red=True)
+
+
+async def make_topics(
+    servers: Sequence[str], prefix: str = "", topics: Mapping[str, Topic] = TOPICS, replication: int = 1
+) -> None:
+    """Make `topics`, and wait until every partition has a leader that answers."""
+    async with opened_admin(servers) as admin:
+        await arrange_topics(admin, prefix=prefix, topics=topics, replication=replication)
+    bus = KafkaBus(servers, prefix, topics)
+    parts = [TopicPartition(topic.name, part) for topic in topics.values() for part in range(topic.partitions)]
+    deadline = time.monotonic() + 60
+    try:
+        while not await _all_answer(bus, parts):
+            assert time.monotonic() < deadline, "the topics have no leaders"
+            await asyncio.sleep(0.02)
+    finally:
+        await bus.close()
+
+
+async def _all_answer(bus: KafkaBus, parts: Sequence[TopicPartition]) -> bool:
+    try:
+        await bus.prepare()
+        return len(await bus.end_offsets(parts)) == len(parts)
+    except KafkaUnavailable:
+        return False
+
+
+@asynccontextmanager
+async def _admin(servers: Sequence[str]) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=list(servers))
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def leader_of(servers: Sequence[str], topic: str, partition: int) -> int:
+    """Return the id of the broker that leads a partition, -1 while none does."""
+    async with _admin(servers) as admin:
+        (found,) = await admin.describe_topics([topic])
+    return next(int(part["leader"]) for part in found["partitions"] if part["partition"] == partition)
+
+
+async def delete_before(servers: Sequence[str], offsets: Mapping[TopicPartition, int]) -> None:
+    """Forget the records in front of `offsets`, as retention does in time."""
+    async with _admin(servers) as admin:
+        await admin.delete_records({Place(*at): RecordsToDelete(offset) for at, offset in offsets.items()})

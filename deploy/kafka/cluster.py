@@ -13,7 +13,8 @@ from pathlib import Path
 
 from deploy.kafka.broker import Broker, Node, kafka_id
 from deploy.kafka.jars import KafkaJars, LocalKafkaError, fetch_jars
-from shared.bus.kafka import KafkaUnavailable, opened_admin
+from shared.bus.kafka import opened_admin
+from shared.bus.kafka_faults import KafkaUnavailable
 
 READY_SECONDS = 120.0
 

@@ -6,52 +6,55 @@ meets it tries again for ever.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as Place
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, ProducerClosed, for_code
 
+from shared.bus.kafka_faults import KafkaUnavailable, OffsetGone
 from shared.bus.protocol import Record, TopicPartition
 from shared.events.codec import Message
 
-START_SECONDS = 8.0
-ANSWER_SECONDS = 5.0
-# Longer than the producer's own limit, whose error says more than ours.
-PRODUCER_SECONDS = 10.0
-SEND_SECONDS = 12.0
+T = TypeVar("T")
+
+# Ours are longer than the clients' own limits: their errors say more, and they clean up behind them.
+REQUEST_SECONDS = 5.0
+START_SECONDS = 12.0
+ANSWER_SECONDS = 6.0
+# Below the six seconds after which a relay that waits would lose its lock.
+PRODUCER_SECONDS = 4.0
+SEND_SECONDS = 5.0
 END_SECONDS = 3.0
 # The largest event with its headers fits in, and a broker's default limit of 1 MiB is not passed.
 LARGEST_BATCH_BYTES = 1_000_000
 FETCH_WAIT_MILLISECONDS = 250
+LOOK_AGAIN_SECONDS = 0.05
 
 
-class KafkaUnavailable(ConnectionError):  # noqa: N818 - the name of the fact
-    """Kafka did not do what was asked, in time: trying again later may help."""
+async def bounded(what: str, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns within `seconds`; raises KafkaUnavailable with what went wrong.
 
-
-class OffsetGone(Exception):  # noqa: N818
-    """The log does not have this offset."""
-
-    def __init__(self, at: TopicPartition, wanted: int) -> None:
-        super().__init__(f"{at.topic}/{at.partition} has no offset {wanted}")
-        self.at = at
-        self.wanted = wanted
-
-
-@asynccontextmanager
-async def bounded(what: str, seconds: float) -> AsyncIterator[None]:
-    """Run the block for at most `seconds`; raises KafkaUnavailable with what went wrong."""
+    In a task of its own: some awaits of aiokafka swallow a cancellation and go on, and some end in one that nobody
+    asked for, which must not pass for ours.
+    """
+    task = asyncio.create_task(work)
+    task.add_done_callback(_retrieve)
     try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise KafkaUnavailable(f"{what}: no answer within {seconds:g} s") from error
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+    if not task.done():
+        raise KafkaUnavailable(f"{what}: no answer within {seconds:g} s")
+    if task.cancelled():
+        raise KafkaUnavailable(f"{what}: cancelled within the client")
+    try:
+        return task.result()
     except OffsetOutOfRangeError:
         raise
     # An assertion is how aiokafka says that a partition is not in the metadata it has.
@@ -59,11 +62,17 @@ async def bounded(what: str, seconds: float) -> AsyncIterator[None]:
         raise KafkaUnavailable(f"{what}: {error!r}") from error
 
 
-async def _end(client: Any) -> None:
-    """Stop a client that may hang in it; its connections are closed in any case."""
-    with suppress(KafkaUnavailable):
-        async with bounded("stop", END_SECONDS):
-            await client.stop()
+def _retrieve(done: "asyncio.Future[Any]") -> None:
+    """Nobody may be waiting for it any more; its error is not news then."""
+    if done.done() and not done.cancelled():
+        done.exception()
+
+
+async def _end(*steps: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Take the steps in which a client ends, each within its time and whatever came of the one before."""
+    for step in steps:
+        with suppress(Exception):
+            await bounded("end", END_SECONDS, step())
 
 
 class KafkaSender:
@@ -83,8 +92,7 @@ class KafkaSender:
     async def start(self) -> None:
         """Connect; a start that failed is ended here."""
         try:
-            async with bounded("producer", START_SECONDS):
-                await self._producer.start()
+            await bounded("producer", START_SECONDS, self._producer.start())
         except BaseException:
             await self.abandon()
             raise
@@ -102,21 +110,26 @@ class KafkaSender:
             if not batch.record_count():
                 raise ValueError(f"a message of {topic} with {len(waiting[-1].value)} bytes fits into no batch")
             batch.close()
-            async with bounded(f"send to {topic}", SEND_SECONDS):
-                # Cancelling the future itself would upset the producer, which we share with other sends.
-                await asyncio.shield(await self._producer.send_batch(batch, topic, partition=partition))
+            await bounded(f"send to {topic}", SEND_SECONDS, self._send(batch, topic, partition))
+
+    async def _send(self, batch: Any, topic: str, partition: int) -> None:
+        # Cancelling the future itself would upset the producer, which other sends share.
+        await asyncio.shield(await self._producer.send_batch(batch, topic, partition=partition))
 
     async def end(self) -> None:
         """End a producer with which nothing is wrong."""
-        await _end(self._producer)
+        await _end(self._producer.stop, self._producer.client.close)
 
     async def abandon(self) -> None:
         """End a producer that failed: what it still holds must not reach the log behind what is sent again."""
-        self._producer._message_accumulator.fail_all(ProducerClosed())
-        with suppress(KafkaUnavailable):
-            async with bounded("cut", END_SECONDS):
-                await self._producer.client.close()
-        await _end(self._producer)
+        connections, sender = self._producer.client, self._producer._sender
+        await _end(connections.close, sender.close)
+        # Only now, when nothing is on its way: what is still waiting would keep `stop` waiting.
+        accumulator = self._producer._message_accumulator
+        accumulator.fail_all(ProducerClosed())
+        for batch in (one for batches in accumulator._batches.values() for one in batches):
+            _retrieve(batch._drain_waiter)
+        await _end(self._producer.stop, connections.close)
 
 
 def _append(batch: Any, message: Message) -> bool:
@@ -135,15 +148,14 @@ class KafkaFetcher:
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
-            request_timeout_ms=int(PRODUCER_SECONDS * 1000),
+            request_timeout_ms=int(REQUEST_SECONDS * 1000),
             metadata_max_age_ms=60_000,
         )
 
     async def start(self) -> None:
         """Connect; a start that failed is ended here."""
         try:
-            async with bounded("consumer", START_SECONDS):
-                await self._consumer.start()
+            await bounded("consumer", START_SECONDS, self._consumer.start())
         except BaseException:
             await self.end()
             raise
@@ -166,8 +178,8 @@ class KafkaFetcher:
     async def fetch(self, limit: int, timeout: float) -> list[Record]:
         """Return up to `limit` records, waiting at most `timeout` seconds for the first; raises OffsetGone."""
         try:
-            async with bounded("fetch", timeout + ANSWER_SECONDS):
-                found = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
+            fetching = self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit)
+            found = await bounded("fetch", timeout + ANSWER_SECONDS, fetching)
         except OffsetOutOfRangeError as error:
             place, wanted = next(iter(error.args[0].items()))
             raise OffsetGone(self._part(place), wanted) from error
@@ -179,17 +191,19 @@ class KafkaFetcher:
         ]
 
     async def low_offsets(self, parts: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        async with bounded("low offsets", ANSWER_SECONDS):
-            found = await self._consumer.beginning_offsets([self._place(at) for at in parts])
-        return {at: found[self._place(at)] for at in parts}
+        return await self._offsets(parts, self._consumer.beginning_offsets)
 
     async def end_offsets(self, parts: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        async with bounded("end offsets", ANSWER_SECONDS):
-            found = await self._consumer.end_offsets([self._place(at) for at in parts])
-        return {at: found[self._place(at)] for at in parts}
+        return await self._offsets(parts, self._consumer.end_offsets)
+
+    async def _offsets(self, parts: Collection[TopicPartition], ask: Callable[..., Any]) -> dict[TopicPartition, int]:
+        # Taken now: callers give views of what they own, which may change while Kafka thinks.
+        places = {at: self._place(at) for at in parts}
+        found = await bounded("offsets", ANSWER_SECONDS, ask([*places.values()]))
+        return {at: found[place] for at, place in places.items()}
 
     async def end(self) -> None:
-        await _end(self._consumer)
+        await _end(self._consumer.stop, self._consumer._client.close)
 
     def _place(self, at: TopicPartition) -> Any:
         return Place(self._prefix + at.topic, at.partition)
@@ -219,32 +233,27 @@ class KafkaAdmin:
 
     def __init__(self, servers: Sequence[str]) -> None:
         self._client = AIOKafkaAdminClient(
-            bootstrap_servers=list(servers), request_timeout_ms=int(ANSWER_SECONDS * 1000)
+            bootstrap_servers=list(servers), request_timeout_ms=int(REQUEST_SECONDS * 1000)
         )
 
     async def start(self) -> None:
-        async with bounded("admin", START_SECONDS):
-            await self._client.start()
+        await bounded("admin", START_SECONDS, self._client.start())
 
     async def cluster_id(self) -> str:
-        async with bounded("cluster", ANSWER_SECONDS):
-            return str((await self._client.describe_cluster())["cluster_id"])
+        return str((await self._cluster())["cluster_id"])
 
     async def brokers(self) -> set[int]:
         """Return the ids of the brokers that the cluster lists as living."""
-        async with bounded("cluster", ANSWER_SECONDS):
-            return {broker["node_id"] for broker in (await self._client.describe_cluster())["brokers"]}
+        return {broker["node_id"] for broker in (await self._cluster())["brokers"]}
 
-    async def leader(self, topic: str, partition: int) -> int:
-        """Return the id of the broker that leads a partition (-1 while none does)."""
-        async with bounded("topic", ANSWER_SECONDS):
-            (found,) = await self._client.describe_topics([topic])
-        return next(int(part["leader"]) for part in found["partitions"] if part["partition"] == partition)
+    async def _cluster(self) -> dict[str, Any]:
+        answer: dict[str, Any] = await bounded("cluster", ANSWER_SECONDS, self._client.describe_cluster())
+        return answer
 
     async def topics(self, names: Collection[str]) -> dict[str, FoundTopic]:
         """Return those of `names` that are there, with their settings."""
-        async with bounded("topics", ANSWER_SECONDS):
-            described = {one["topic"]: one for one in await self._client.describe_topics(None)}
+        all_topics = await bounded("topics", ANSWER_SECONDS, self._client.describe_topics(None))
+        described = {one["topic"]: one for one in all_topics}
         there = [name for name in names if name in described]
         settings = await self._settings(there)
         return {
@@ -261,8 +270,7 @@ class KafkaAdmin:
         if not names:
             return {}
         wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-        async with bounded("topic settings", ANSWER_SECONDS):
-            answers = await self._client.describe_configs(wanted)
+        answers = await bounded("topic settings", ANSWER_SECONDS, self._client.describe_configs(wanted))
         found: dict[str, dict[str, str]] = {}
         for code, text, _, name, entries in (resource for answer in answers for resource in answer.resources):
             _check(code, text)
@@ -272,25 +280,26 @@ class KafkaAdmin:
     async def create(self, name: str, partitions: int, replication: int, settings: Mapping[str, str]) -> None:
         """Make a topic; one that another process has just made is as good."""
         wanted = NewTopic(name, partitions, replication, topic_configs=dict(settings))
-        async with bounded(f"create {name}", ANSWER_SECONDS):
-            answer = await self._client.create_topics([wanted])
+        answer = await bounded(f"create {name}", ANSWER_SECONDS, self._client.create_topics([wanted]))
         for _, code, *text in answer.topic_errors:
             _check(code, *text, but="TopicAlreadyExistsError")
+        await bounded(f"create {name}", START_SECONDS, self._seen(name, partitions))
 
     async def add_partitions(self, name: str, total: int) -> None:
-        async with bounded(f"partitions of {name}", ANSWER_SECONDS):
-            await self._client.create_partitions({name: NewPartitions(total)})
+        adding = self._client.create_partitions({name: NewPartitions(total)})
+        await bounded(f"partitions of {name}", ANSWER_SECONDS, adding)
+        await bounded(f"partitions of {name}", START_SECONDS, self._seen(name, total))
 
-    async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Forget the records in front of `offsets`, as retention does in time."""
-        places = {Place(*at): RecordsToDelete(offset) for at, offset in offsets.items()}
-        async with bounded("delete records", ANSWER_SECONDS):
-            await self._client.delete_records(places)
+    async def _seen(self, name: str, partitions: int) -> None:
+        """Return once the brokers tell what the controller has decided."""
+        while True:
+            described = {one["topic"]: one for one in await self._client.describe_topics(None)}
+            if name in described and len(described[name]["partitions"]) >= partitions:
+                return
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def close(self) -> None:
-        with suppress(KafkaUnavailable):
-            async with bounded("close", END_SECONDS):
-                await self._client.close()
+        await _end(self._client.close)
 
 
 def _check(code: int, *text: object, but: str = "") -> None:

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID, uuid5
 
-from shared.bus.kafka import KafkaFetcher, KafkaSender, KafkaUnavailable, opened_admin
+from shared.bus.kafka import KafkaFetcher, KafkaSender, opened_admin
+from shared.bus.kafka_faults import KafkaUnavailable
 from shared.bus.kafka_reader import KafkaReader
 from shared.bus.partitioner import partition_of
 from shared.bus.protocol import TopicPartition
@@ -29,6 +30,7 @@ class KafkaBus:
         self._id: str | None = None
         self._sender: KafkaSender | None = None
         self._observer: KafkaFetcher | None = None
+        self._appending = asyncio.Lock()
         # One client at a time is being made; many may use it.
         self._making = asyncio.Lock()
         self._readers: set[KafkaReader] = set()
@@ -66,6 +68,12 @@ class KafkaBus:
             part = partition_of(message.key, self.partitions(message.topic))
             by_partition[TopicPartition(message.topic, part)].append(message)
         faultpoint("bus.append")
+        # One after the other: the time limits of the clients count from when it is their turn.
+        async with self._appending:
+            await self._send(by_partition)
+        faultpoint("bus.appended")
+
+    async def _send(self, by_partition: Mapping[TopicPartition, Sequence[Message]]) -> None:
         sender = await self._connected_sender()
         try:
             await asyncio.gather(
@@ -73,11 +81,9 @@ class KafkaBus:
             )
         except BaseException:
             # Also when cancelled: nobody knows then what is on its way, and a hole in its sequence never closes.
-            if self._sender is sender:
-                self._sender = None
+            self._sender = None
             self._end_later(sender)
             raise
-        faultpoint("bus.appended")
 
     def reader(self, topics: Collection[str]) -> KafkaReader:
         reader = KafkaReader(frozenset(topics), self._open_fetcher, self._readers.discard)
@@ -121,12 +127,11 @@ class KafkaBus:
         return fetcher
 
     async def _connected_sender(self) -> KafkaSender:
-        async with self._making:
-            if self._sender is None:
-                sender = KafkaSender(self._servers)
-                await sender.start()
-                self._sender = sender
-            return self._sender
+        if self._sender is None:
+            sender = KafkaSender(self._servers)
+            await sender.start()
+            self._sender = sender
+        return self._sender
 
     async def _connected_observer(self) -> KafkaFetcher:
         async with self._making:

@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-from shared.bus.kafka import KafkaFetcher, KafkaUnavailable, OffsetGone
+from shared.bus.kafka import KafkaFetcher
+from shared.bus.kafka_faults import KafkaUnavailable, OffsetGone
 from shared.bus.protocol import OffsetOutOfRange, Record, TopicPartition
 from shared.logging import get_logger
 

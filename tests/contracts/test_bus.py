@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -15,9 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.consumer import Consumer
-from shared.bus.kafka import KafkaUnavailable, opened_admin
 from shared.bus.kafka_bus import KafkaBus
-from shared.bus.kafka_topics import arrange_topics
 from shared.bus.postgres import PostgresBus
 from shared.bus.protocol import Bus, BusReader, OffsetOutOfRange, Record, TopicPartition
 from shared.bus.relay import Relay
@@ -25,10 +23,11 @@ from shared.bus.subscription import Delivery, Subscription
 from shared.db.engine import Database
 from shared.db.faultpoints import Crashed, armed, crash
 from shared.db.outbox import announce
-from shared.events.catalogue import TOPICS, Topic
+from shared.events.catalogue import TOPICS
 from shared.events.codec import LARGEST_VALUE, Message, MessageTooLarge, encode
 from shared.events.pipeline import CUSTOMERS, DEALS, DealChanged
-from tests.faults.toy import ToyExport, World, deal_changed, deal_id, kpi_metadata, pipeline_metadata, settle, until
+from tests.faults.toy import ToyExport, World, deal_changed, deal_id, kpi_metadata, pipeline_metadata, settle
+from tests.kafka_brokers import delete_before, make_topics
 
 Open = Callable[[], Awaitable[Bus]]
 ALL = [TopicPartition(DEALS, part) for part in range(4)]
@@ -86,31 +85,8 @@ class KafkaLog:
         await keep_after()
         ends = await bus.end_offsets(ALL)
         before = {TopicPartition(self._prefix + at.topic, at.partition): min(20, end) for at, end in ends.items()}
-        async with opened_admin(self._servers) as admin:
-            await admin.delete_before(before)
+        await delete_before(self._servers, before)
         assert await bus.expire() == 0
-
-
-async def make_topics(
-    servers: Sequence[str], prefix: str = "", topics: Mapping[str, Topic] = TOPICS, replication: int = 1
-) -> None:
-    """Make `topics`, and wait until every partition has a leader that answers."""
-    async with opened_admin(servers) as admin:
-        await arrange_topics(admin, prefix=prefix, topics=topics, replication=replication)
-    bus = KafkaBus(servers, prefix, topics)
-    try:
-        parts = [TopicPartition(topic.name, part) for topic in topics.values() for part in range(topic.partitions)]
-        await until(lambda: _all_answer(bus, parts), 60)
-    finally:
-        await bus.close()
-
-
-async def _all_answer(bus: KafkaBus, parts: Sequence[TopicPartition]) -> bool:
-    try:
-        await bus.prepare()
-        return len(await bus.end_offsets(parts)) == len(parts)
-    except KafkaUnavailable:
-        return False
 
 
 BUSES: dict[str, Callable[[pytest.FixtureRequest], Log]] = {"postgres": PostgresLog, "kafka": KafkaLog}

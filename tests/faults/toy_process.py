@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from shared.bus.postgres import PostgresBus
+from shared.bus.opening import open_bus
 from shared.db.engine import Database
 from shared.db.faultpoints import arm_from_environment
 from tests.faults.toy import World, settle
@@ -12,7 +12,6 @@ WRITES = 12
 
 
 async def play(role: str, world: World) -> None:
-    await world.bus.prepare()
     arm_from_environment()
     print("ready", flush=True)
     if role == "writer":
@@ -28,10 +27,9 @@ async def play(role: str, world: World) -> None:
     await world.close()
 
 
+async def main(role: str, pipeline: str, kpi: str, bus: str) -> None:
+    await play(role, World(Database(pipeline, "pipeline"), Database(kpi, "kpi"), await open_bus(bus)))
+
+
 if __name__ == "__main__":
-    pipeline, kpi, bus = sys.argv[2:]
-    asyncio.run(
-        play(
-            sys.argv[1], World(Database(pipeline, "pipeline"), Database(kpi, "kpi"), PostgresBus(Database(bus, "bus")))
-        )
-    )
+    asyncio.run(main(*sys.argv[1:]))
