@@ -208,6 +208,8 @@ class Consumer:
         """Return why this member does not consume its share yet; None when it does, also when its share is nothing."""
         if not self._ownership.joined:
             return "has not joined its group yet"
+        if self._epochs.keys() != {self._parts[name] for name in self._ownership.owned}:
+            return "takes its partitions over"
         lost = sorted({at.topic for at in self._epochs.keys() - self._positions.keys()})
         return f"waits for the owner's export of {', '.join(lost)}" if lost else None
 

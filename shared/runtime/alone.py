@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from shared.auth.opening import open_verifier
 from shared.auth.tokens import TokenVerifier
 from shared.bus.opening import UnknownLog, read_kafka_url
+from shared.bus.protocol import Bus
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.faultpoints import arm_from_environment
@@ -114,14 +115,16 @@ async def _work(settings: S, build: Builder[S], progress: Progress, waits: Waits
             entrance.open(service.app, service.app.state.readiness)
             return service
 
+        async def reached() -> Bus:
+            progress.bus = bus = await waits.until_there("bus", lambda: bus_at(settings.bus_url or ""))
+            stack.push_async_callback(bus.close)
+            return bus
+
         async with asyncio.TaskGroup() as group:
-            building = group.create_task(trusted())
-            opening = group.create_task(waits.until_there("bus", lambda: bus_at(settings.bus_url or "")))
+            building, reaching = group.create_task(trusted()), group.create_task(reached())
             for what, check in platform_checks(progress.name, progress.database).items():
                 group.create_task(waits.until_held(what, check))
-        progress.bus = bus = opening.result()
-        stack.push_async_callback(bus.close)
-        async with background([building.result()], bus, peers) as consumers:
+        async with background([building.result()], reaching.result(), peers) as consumers:
             progress.consumers = consumers
             tune_garbage_collection()
             log.info("working", service=progress.name)
