@@ -15,8 +15,10 @@ from shared.settings import Settings
 
 UP_SECONDS = 420.0
 BACK_SECONDS = 180.0
+SCRIPT_SECONDS = 300.0
 RECEIVER_PORT = 8090
 REPLICATED = ("pipeline", "kpi", "goals", "notify")
+ASK_RECEIVER = f"import urllib.request as ask; ask.urlopen('http://127.0.0.1:{RECEIVER_PORT}/alerts?behind=999999')"
 # Everything but PID 1, which the kernel keeps from signals out of its own container: init then ends with the failure.
 KILL_ALL = (
     "import os, signal\n"
@@ -67,7 +69,7 @@ class Deployment:
             "ENVIRONMENT": "development",
         }
         lines = [f"{name}={value}\n" for name, value in variables.items()]
-        (self.folder / "variables.env").write_text("".join(lines), encoding="utf-8")
+        self._variables.write_text("".join(lines), encoding="utf-8")
         # JSON is YAML.
         (self.folder / "verify.yml").write_text(json.dumps(self._override(), indent=2), encoding="utf-8")
 
@@ -82,7 +84,7 @@ class Deployment:
             "ports": [f"127.0.0.1:{self.receiver_port}:{RECEIVER_PORT}"],
             "read_only": True,
             "tmpfs": ["/tmp"],  # noqa: S108 - within the container
-            "healthcheck": {"disable": True},
+            "healthcheck": {"test": ["CMD", "python", "-c", ASK_RECEIVER], "interval": "2s", "retries": 30},
         }
         files = {name: {"file": str(self.folder / "secrets" / Path(told["file"]).name)} for name, told in names.items()}
         return {"services": {"receiver": receiver}, "secrets": files}
@@ -93,11 +95,21 @@ class Deployment:
             files += ["--file", str(ROOT / "deploy/docker/compose.kafka3.yml")]
         return [*files, "--project-directory", str(ROOT), "--project-name", self.project]
 
+    def _all_files(self) -> list[str]:
+        return [*self._files(), "--file", str(self.folder / "verify.yml"), "--env-file", str(self._variables)]
+
+    @property
+    def _variables(self) -> Path:
+        return self.folder / "variables.env"
+
     def _compose(self, *arguments: str, seconds: float, files: list[str] | None = None) -> str:
-        if files is None:
-            variables, override = str(self.folder / "variables.env"), str(self.folder / "verify.yml")
-            files = [*self._files(), "--file", override, "--env-file", variables]
-        return run(self.engine.compose_command(*files, *arguments), seconds=seconds)
+        return run(self.engine.compose_command(*(files or self._all_files()), *arguments), seconds=seconds)
+
+    def script(self, path: str, *arguments: str) -> str:
+        """Run one of the scripts of deploy/ on this deployment; return its last line; raises CommandFailed."""
+        compose = " ".join(self.engine.compose_command(*self._all_files()))
+        told = ["env", f"COMPOSE={compose}", f"ENV_FILE={self._variables}", str(ROOT / path), *arguments]
+        return run(told, seconds=SCRIPT_SECONDS).strip().splitlines()[-1]
 
     def up(self, *, replicas: int) -> float:
         """Start everything and return after how many seconds every health check held; raises CommandFailed."""

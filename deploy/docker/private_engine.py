@@ -109,18 +109,20 @@ def _forget_network(policy: str, forwarding: str) -> None:
     """Remove the bridge and the rules that dockerd leaves behind, and only those."""
     subprocess.run(["ip", "link", "delete", BRIDGE.name], check=False, capture_output=True)
     for table in ("filter", "nat"):
-        _delete_rules(table)
+        there = run(["iptables", "-t", table, "-S"], seconds=60).splitlines()
+        for removal in removals(there):
+            subprocess.run(["iptables", "-t", table, *removal], check=False, capture_output=True)
     run(["iptables", "-P", "FORWARD", policy], seconds=60)
     FORWARDING.write_text(forwarding, encoding="utf-8")
 
 
-def _delete_rules(table: str) -> None:
-    lines = run(["iptables", "-t", table, "-S"], seconds=60).splitlines()
-    rules = [line.split() for line in lines if line.startswith("-A ")]
-    chains = [line.split()[1] for line in lines if line.startswith("-N DOCKER")]
-    for rule in rules:
-        if not rule[1].startswith("DOCKER") and any("DOCKER" in part or part == BRIDGE.name for part in rule):
-            subprocess.run(["iptables", "-t", table, "-D", *rule[1:]], check=False, capture_output=True)
-    for action in ("-F", "-X"):
-        for chain in chains:
-            subprocess.run(["iptables", "-t", table, action, chain], check=False, capture_output=True)
+def removals(there: list[str]) -> list[list[str]]:
+    """Return the arguments of iptables that remove what dockerd has added to the rules of one table (iptables -S)."""
+    rules = [line.split() for line in there if line.startswith("-A ")]
+    chains = [line.split()[1] for line in there if line.startswith("-N DOCKER")]
+    added = [rule for rule in rules if rule[1] not in chains and any(part in (*chains, BRIDGE.name) for part in rule)]
+    return [
+        *(["-D", *rule[1:]] for rule in added),
+        *(["-F", chain] for chain in chains),
+        *(["-X", chain] for chain in chains),
+    ]

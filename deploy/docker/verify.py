@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +23,14 @@ from deploy.docker.compose_program import find_compose
 from deploy.docker.deployment import Deployment
 from deploy.docker.engine import CommandFailed, Engine, Unavailable, engine_of_the_environment, run, say
 from deploy.docker.private_engine import install_engine, private_engine
-from deploy.docker.scene import count_more, play
+from deploy.docker.scene import count_more, counted, play
 from deploy.docker.stand_in_images import OFFICIAL, ROOT, build_ours, choose_images, remove_images, stood_in_for
 from shared.settings import Settings
 
 STATIC = "static only: the files agree with the schema of compose; nothing was run"
+# What `kpi verify` says while the newest events of history are still on their way.
+BEHIND = "not counted yet"
+BEHIND_SECONDS = 60.0
 
 
 def main() -> None:
@@ -80,6 +84,7 @@ def _verify_running(told: argparse.Namespace, folder: Path, engine: Engine) -> s
         played = asyncio.run(play(deployment, settings))
         say(f"  figures: {json.dumps(played['figures']['live'])}")
         _break(deployment, settings, told.replicas)
+        _restore(deployment, settings, told.replicas)
     finally:
         deployment.down()
         if told.folder is None:
@@ -96,7 +101,30 @@ def _break(deployment: Deployment, settings: Settings, replicas: int) -> None:
     for service in ("kafka", "db"):
         deployment.crash_container(service)
         asyncio.run(count_more(deployment, settings))
-    say(f"  {deployment.within('kpi', 'salesgrain', 'kpi', 'verify', '--alone').strip()}")
+    _verify_figures(deployment)
+
+
+def _restore(deployment: Deployment, settings: Settings, replicas: int) -> None:
+    """Copy, write more, go back to the copy: the figures are those of the copy, and counting goes on from there."""
+    before = asyncio.run(counted(deployment, settings))
+    copy = deployment.script("deploy/backup.sh", str(deployment.folder / "copies"))
+    asyncio.run(count_more(deployment, settings))
+    deployment.script("deploy/restore.sh", copy)
+    deployment.up(replicas=replicas)
+    after = asyncio.run(counted(deployment, settings))
+    if after != before:
+        raise CommandFailed(f"kpi counts {after} deals after the restore, {before} were in the copy")
+    asyncio.run(count_more(deployment, settings))
+    say(f"  restored: {before} deals as in the copy, and counting goes on")
+    _verify_figures(deployment)
+
+
+def _verify_figures(deployment: Deployment) -> None:
+    deadline = time.monotonic() + BEHIND_SECONDS
+    while BEHIND in (said := deployment.within("kpi", "salesgrain", "kpi", "verify", "--alone").strip()):
+        if time.monotonic() > deadline:
+            raise CommandFailed(said)
+    say(f"  {said}")
 
 
 def _check_schema() -> None:
