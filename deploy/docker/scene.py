@@ -45,9 +45,13 @@ async def count_more(deployment: Deployment, settings: Settings) -> None:
     try:
         wanted = await _created(api) + LATER_DEALS
         for number in range(LATER_DEALS):
-            amount = {"amount": "1000.00", "currency": board.CURRENCY}
-            body = {"name": f"Later {number}", "process": board.PROCESS, "source": board.SOURCE, "amount": amount}
-            await api.post("/pipeline/v1/deals", body)
+            deal = {
+                "name": f"Later {number}",
+                "process": board.PROCESS,
+                "owner": {"external_id": "somebody not known yet"},
+                "amount": {"amount": "1000.00", "currency": board.CURRENCY},
+            }
+            await api.post("/pipeline/v1/deals", deal)
         deadline = time.monotonic() + COUNTED_SECONDS
         while (found := await _created(api)) != wanted:
             if time.monotonic() > deadline:

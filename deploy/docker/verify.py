@@ -50,6 +50,8 @@ def main() -> None:
             level = verify(told, folder)
     except (CommandFailed, DemoFailure) as failure:
         sys.exit(f"verify-compose: FAILED: {failure}")
+    except KeyboardInterrupt:
+        sys.exit("verify-compose: interrupted; what it had set up is taken down")
     say(f"verify-compose: reached: {level}")
     if level.startswith(STATIC) and told.require_engine:
         sys.exit(1)
