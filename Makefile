@@ -67,8 +67,8 @@ revision: setup ## a new Alembic revision: make revision service=kpi m="what cha
 bench: setup ## the speed of the main job as ratios to raw loops (under 2 minutes)
 	@$(BIN)/python -m bench $(ARGS)
 
-docs: setup ## generate the JSON Schemas of the events
-	@$(BIN)/python -m shared.events.schemas
+docs: setup ## generate what is told about the events: JSON Schemas, docs/events.md, docs/asyncapi.yaml
+	@$(BIN)/python -m shared.events.schemas && $(BIN)/python -m shared.events.page && $(BIN)/python -m shared.events.asyncapi
 
 secrets: setup ## write the secret files of docker-compose.yml that are missing
 	@$(BIN)/python -m deploy.docker.credentials make

@@ -27,7 +27,7 @@ from shared.events.pipeline import DEALS
 from tests.faults.toy import World, deal_changed, deal_id, kpi_metadata, pipeline_metadata, settle, until
 from tests.kafka_brokers import leader_of, make_topics
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
 ALL = [TopicPartition(DEALS, part) for part in range(4)]
 
@@ -99,15 +99,15 @@ async def test_several_members_share_the_work_and_nothing_is_lost_or_doubled(
 
     async with at_work(world.relay().run, members[2].run):
         async with at_work(members[0].run):
-            await until(lambda: shares(0, 0, 2, 2), 30)
+            await until(lambda: shares(0, 0, 2, 2), 90)
             await write(1)
             async with at_work(members[1].run, members[3].run):
                 await write(2)
-                await until(lambda: shares(1, 1, 1, 1), 30)
+                await until(lambda: shares(1, 1, 1, 1), 90)
                 await write(3)
         await write(4)
-        await until(lambda: shares(0, 0, 0, 4), 30)
-        await until(lambda: whole(world), 30)
+        await until(lambda: shares(0, 0, 0, 4), 90)
+        await until(lambda: whole(world), 90)
     for one in (*buses, *databases):
         await one.close()
 
@@ -146,7 +146,7 @@ async def test_a_change_of_owners_in_the_middle_of_a_batch(world: World) -> None
         await settle(relay, quick)
         return len(await quick.lag()) == 4 and await whole(world)
 
-    await until(all_taken, 30)
+    await until(all_taken, 90)
     slow.may_go.set()
     with pytest.raises(Fenced):
         await applying
@@ -183,16 +183,16 @@ async def test_a_frozen_member_wakes_up_after_its_part_was_taken_over(
 
     async with process(world, url) as frozen:
         await change_all(0)
-        await until(lambda: whole(world), 30)
+        await until(lambda: whole(world), 90)
         # Frozen while events are on their way to it: what it has fetched by then it will try to apply.
         await change_all(100)
         frozen.send_signal(signal.SIGSTOP)
         async with process(world, url):
             await change_all(200)
-            await until(lambda: whole(world), 40)
+            await until(lambda: whole(world), 90)
             frozen.send_signal(signal.SIGCONT)
             await change_all(300)
-            await until(lambda: whole(world), 30)
+            await until(lambda: whole(world), 90)
             await asyncio.sleep(1)
             assert await whole(world)
 
@@ -217,14 +217,49 @@ async def test_a_broker_killed_in_the_middle_and_started_again(
         assert is_infrastructure(caught.value)
         kafka.restart(kafka.brokers[0])
         await kafka.wait_ready()
-        await until(lambda: whole(world), 60)
+        await until(lambda: whole(world), 90)
         # The bus is as good as new: producer and readers were made anew.
         await world.change(1, 5000)
-        await until(lambda: whole(world), 30)
+        await until(lambda: whole(world), 90)
 
 
 def _change(number: int, version: int) -> Message:
     return encode(deal_changed(deal_id(number), version, version, 0))
+
+
+async def test_a_broker_that_hangs_holds_nobody_for_long(start_kafka: Callable[[int], LocalKafka]) -> None:
+    """Frozen, it keeps its connections open and answers nothing: every wait has an end, and then all is as before."""
+    kafka = start_kafka(1)
+    await kafka.wait_ready()
+    await make_topics([kafka.servers])
+    bus = KafkaBus([kafka.servers])
+    await bus.prepare()
+    await bus.append([_change(1, 1)])
+    reader = bus.reader([DEALS])
+    await reader.assign(dict.fromkeys(ALL, 0))
+    assert len(await reader.poll(10, 5)) == 1
+    kafka.brokers[0].send(signal.SIGSTOP)
+    for waiting in (
+        bus.append([_change(1, 2)]),
+        reader.poll(10, 1),
+        bus.end_offsets(ALL),
+        KafkaBus([kafka.servers]).prepare(),
+    ):
+        async with asyncio.timeout(30):
+            with pytest.raises(KafkaUnavailable):
+                await waiting
+    kafka.brokers[0].send(signal.SIGCONT)
+    await until(functools.partial(_is_appended, bus, [_change(1, 2), _change(1, 3)]), 90)
+    found: set[str] = set()
+
+    async def all_read() -> bool:
+        with contextlib.suppress(KafkaUnavailable):
+            found.update(record.message.headers["ce_sequence"] for record in await reader.poll(10, 1))
+        return found == {"2", "3"}
+
+    await until(all_read, 90)
+    async with asyncio.timeout(30):
+        await bus.close()
 
 
 async def test_three_brokers_lose_their_leader_and_nothing_acknowledged(
@@ -239,11 +274,11 @@ async def test_three_brokers_lose_their_leader_and_nothing_acknowledged(
     acknowledged: set[str] = set()
     killed = asyncio.Event()
     writing = asyncio.create_task(_write_on(bus, acknowledged, killed))
-    await until(lambda: len(acknowledged) >= 200, 30)
+    await until(lambda: len(acknowledged) >= 200, 90)
     leader = await leader_of(servers, DEALS, 0)
     next(broker for broker in kafka.brokers if broker.node.id == leader).kill()
     killed.set()
-    await asyncio.wait_for(writing, 60)
+    await asyncio.wait_for(writing, 90)
 
     reader = bus.reader([DEALS])
     await reader.assign(dict.fromkeys(ALL, 0))
@@ -263,7 +298,7 @@ async def _write_on(bus: KafkaBus, acknowledged: set[str], killed: asyncio.Event
     while after < 20:
         version += 1
         batch = [_change(number, version) for number in range(20)]
-        await until(functools.partial(_is_appended, bus, batch), 60)
+        await until(functools.partial(_is_appended, bus, batch), 90)
         acknowledged.update(message.headers["ce_id"] for message in batch)
         after += killed.is_set()
 
