@@ -23,6 +23,7 @@ from deploy.demo.processes import Child, DemoFailure, distributed, free_port, re
 from deploy.demo.screen import Screen
 from deploy.demo.survival import survive_replicas, survive_whole
 from deploy.embedded.issuer import development_token
+from deploy.kafka.jars import missing_tools
 from shared.language import Language
 from shared.settings import Settings
 
@@ -42,6 +43,12 @@ class Demonstration:
 
 async def run_demonstration(wanted: Demonstration) -> int:
     """Run it; return the exit code. SIGTERM and Ctrl-C end it with everything it started."""
+    if wanted.distributed and wanted.bus == "kafka" and (missing := missing_tools()):
+        sys.stderr.write(
+            f"salesgrain demo: the distributed mode runs a local Kafka, which needs {' and '.join(missing)}: install a "
+            "Java runtime (17 or later) and Maven, or take the log in PostgreSQL with --bus postgres\n"
+        )
+        return 1
     screen = Screen(wanted.language)
     this = asyncio.current_task()
     if this is not None:

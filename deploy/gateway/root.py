@@ -67,8 +67,8 @@ class Root:
     async def _readiness_of(self, service: str) -> dict[str, Any]:
         try:
             answer = await self._ask(service, "/readyz")
-            said: dict[str, Any] = json.loads(answer.body)
-        except (HttpFailure, ValueError) as error:
+            said = {"status": "ready" if answer.ok else "not_ready", **json.loads(answer.body)}
+        except (HttpFailure, ValueError, TypeError) as error:
             said = {"status": "not_ready", "checks": {"reached": {"ok": False, "reason": type(error).__name__}}}
         return {**said, **self._facts(service)}
 

@@ -134,6 +134,11 @@ class Site:
         self.cluster.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY = FILE_COPY")
         self._made.append(name)
 
+    def make_named_database(self) -> None:
+        """The one beside which the others are, for who is told one DSN for all."""
+        self.cluster.execute(f"CREATE DATABASE {self.name} TEMPLATE template1 STRATEGY = FILE_COPY")
+        self._made.append(self.name)
+
     def make_all(self) -> None:
         """Everything that a service waits for."""
         for service in (*SERVICES, "bus"):
