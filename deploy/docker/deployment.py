@@ -157,5 +157,11 @@ class Deployment:
         return started if health == "healthy" else None
 
     def down(self) -> None:
-        """Stop and remove containers, networks and volumes."""
-        self._compose("down", "--volumes", "--remove-orphans", "--timeout", "20", seconds=300)
+        """Stop and remove containers, networks and volumes; raises CommandFailed when something stays."""
+        command = ("down", "--volumes", "--remove-orphans", "--timeout", "20")
+        try:
+            self._compose(*command, seconds=300)
+        except CommandFailed:
+            # An engine may still be letting go of an address when compose asks it to remove the network.
+            time.sleep(5)
+            self._compose(*command, seconds=300)

@@ -43,7 +43,7 @@ def private_engine(folder: Path, compose: tuple[str, ...]) -> Iterator[Engine]:
         raise Unavailable("another Docker engine has its bridge docker0 here, but does not answer")
     folder.mkdir(parents=True, exist_ok=True)
     forwarding = FORWARDING.read_text(encoding="utf-8")
-    policy = _forward_policy()
+    policy, interfaces = _forward_policy(), _interfaces()
     # Without these limits runc fails where the machine's hard limits are low and CAP_SYS_RESOURCE is missing.
     limits = ["--default-ulimit", "nofile=20000:20000", "--default-ulimit", "nproc=4096:4096"]
     places = [
@@ -71,7 +71,7 @@ def private_engine(folder: Path, compose: tuple[str, ...]) -> Iterator[Engine]:
     finally:
         _stop(daemon)
         _unmount_below(folder)
-        _forget_network(policy, forwarding)
+        _forget_network(policy, forwarding, _interfaces() - interfaces)
 
 
 def _program(name: str) -> str | None:
@@ -105,9 +105,15 @@ def _forward_policy() -> str:
     return said.split()[2]
 
 
-def _forget_network(policy: str, forwarding: str) -> None:
-    """Remove the bridge and the rules that dockerd leaves behind, and only those."""
-    subprocess.run(["ip", "link", "delete", BRIDGE.name], check=False, capture_output=True)
+def _interfaces() -> set[str]:
+    return {path.name for path in BRIDGE.parent.iterdir()}
+
+
+def _forget_network(policy: str, forwarding: str, new: set[str]) -> None:
+    """Remove the bridges and the rules that dockerd leaves behind, and only those."""
+    for interface in new:
+        if interface == BRIDGE.name or interface.startswith("br-"):
+            subprocess.run(["ip", "link", "delete", interface], check=False, capture_output=True)
     for table in ("filter", "nat"):
         there = run(["iptables", "-t", table, "-S"], seconds=60).splitlines()
         for removal in removals(there):

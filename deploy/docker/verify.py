@@ -25,6 +25,7 @@ from deploy.docker.engine import CommandFailed, Engine, Unavailable, engine_of_t
 from deploy.docker.private_engine import install_engine, private_engine
 from deploy.docker.scene import count_more, counted, play
 from deploy.docker.stand_in_images import OFFICIAL, ROOT, build_ours, choose_images, remove_images, stood_in_for
+from shared.http_client import HttpFailure
 from shared.settings import Settings
 
 STATIC = "static only: the files agree with the schema of compose; nothing was run"
@@ -48,7 +49,7 @@ def main() -> None:
     try:
         with _folder(told.folder) as folder:
             level = verify(told, folder)
-    except (CommandFailed, DemoFailure) as failure:
+    except (CommandFailed, DemoFailure, HttpFailure) as failure:
         sys.exit(f"verify-compose: FAILED: {failure}")
     except KeyboardInterrupt:
         sys.exit("verify-compose: interrupted; what it had set up is taken down")
@@ -78,7 +79,7 @@ def _verify_running(told: argparse.Namespace, folder: Path, engine: Engine) -> s
     say("  images: building salesgrain")
     build_ours(engine, images)
     deployment = Deployment(engine, folder, images, brokers=told.brokers)
-    try:
+    with _taken_down(deployment):
         deployment.prepare()
         took = deployment.up(replicas=told.replicas)
         say(f"  up: every health check held after {took:.0f} s ({told.replicas} replicas, brokers: {told.brokers})")
@@ -87,12 +88,27 @@ def _verify_running(told: argparse.Namespace, folder: Path, engine: Engine) -> s
         say(f"  figures: {json.dumps(played['figures']['live'])}")
         _break(deployment, settings, told.replicas)
         _restore(deployment, settings, told.replicas)
-    finally:
-        deployment.down()
-        if told.folder is None:
-            remove_images(engine)
+    if told.folder is None:
+        remove_images(engine)
     images_said = f"stand-ins for {', '.join(missing)}" if missing else f"official images ({_names()})"
     return f"a real engine with {images_said}, {told.replicas} replicas of each service, brokers: {told.brokers}"
+
+
+@contextlib.contextmanager
+def _taken_down(deployment: Deployment) -> Iterator[None]:
+    """Take the deployment down after the block; a failure of the block is what is told, with what ran then."""
+    try:
+        yield
+    except BaseException as failure:
+        with contextlib.suppress(CommandFailed):
+            if isinstance(failure, Exception):
+                say(deployment.state())
+        try:
+            deployment.down()
+        except CommandFailed as error:
+            say(f"  and it could not be taken down: {error}")
+        raise
+    deployment.down()
 
 
 def _break(deployment: Deployment, settings: Settings, replicas: int) -> None:
