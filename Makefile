@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: help setup lock demo demo-distributed up test test-fast lint fmt types check kafka migrate revision bench docs clean
+.PHONY: help setup lock demo demo-distributed up test test-fast lint fmt types check kafka migrate revision bench docs secrets verify-compose clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -45,8 +45,10 @@ test: setup ## every test
 test-fast: setup ## without the tests that start or kill whole processes
 	@$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
 
-lint: setup ## ruff and the import contracts
+lint: setup ## ruff, the import contracts, the compose files and Dockerfiles
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/docker/compose.*.yml
+	@$(BIN)/hadolint deploy/docker/Dockerfile deploy/docker/stand_ins/*/Dockerfile
 
 fmt: setup ## format and fix
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
@@ -70,6 +72,12 @@ bench: setup ## the speed of the main job as ratios to raw loops (under 2 minute
 
 docs: setup ## generate what is told about the events: JSON Schemas, docs/events.md, docs/asyncapi.yaml
 	@$(BIN)/python -m shared.events.schemas && $(BIN)/python -m shared.events.page && $(BIN)/python -m shared.events.asyncapi
+
+secrets: setup ## write the secret files of docker-compose.yml that are missing
+	@$(BIN)/python -m deploy.docker.credentials make
+
+verify-compose: setup ## bring docker-compose.yml up for real, as far as this machine can (ARGS="--install")
+	@$(BIN)/python -m deploy.docker.verify $(ARGS)
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

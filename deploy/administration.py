@@ -10,7 +10,7 @@ from deploy.embedded.assembly import Assembly
 from deploy.embedded.mode import opened
 from services.kpi.settings import KpiSettings
 from services.kpi.use_cases.rebuild import rebuild
-from services.kpi.use_cases.verify import verify
+from services.kpi.use_cases.verify import Verification, verify
 from shared.bus.dead_letters import UnknownDeadLetter, list_dead_letters, replay, show
 from shared.bus.exports import HttpExport
 from shared.clock import rfc3339
@@ -42,6 +42,11 @@ async def verify_kpi(data_dir: Path, run_as: str | None) -> tuple[list[str], boo
     """Compare live cells with recomputed ones; return what to print, and whether all are equal."""
     async with _beside(data_dir, run_as) as assembly:
         result = await verify(assembly.services["kpi"].database, _export(assembly), KpiSettings.from_environment())
+    return verification_told(result)
+
+
+def verification_told(result: Verification) -> tuple[list[str], bool]:
+    """Return what to print of a verification, and whether all cells are equal."""
     if result.differences:
         return [
             f"verify: {len(result.differences)} of {result.cells} cells differ",

@@ -40,6 +40,9 @@ DataDirectory = Annotated[
 RunAs = Annotated[
     str | None, typer.Option("--run-as", help="As root: the account that PostgreSQL runs as (default nobody).")
 ]
+Alone = Annotated[
+    bool, typer.Option("--alone", help="Within kpi's own process environment (a container): DATABASE_URL is kpi's.")
+]
 
 
 class RoleName(StrEnum):
@@ -196,19 +199,26 @@ def topics(
 
 
 @kpi.command("rebuild")
-def kpi_rebuild(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+def kpi_rebuild(data_dir: DataDirectory = None, run_as: RunAs = None, alone: Alone = False) -> None:
     """Recompute every KPI from history beside live traffic, then switch to the result."""
+    if alone:
+        from deploy.alone import rebuild_kpi_alone
+
+        typer.echo(_run(rebuild_kpi_alone, level="WARNING"))
+        return
     from deploy.administration import rebuild_kpi
 
     typer.echo(_run(lambda: rebuild_kpi(data_dir or default_data_directory(), run_as), level="WARNING"))
 
 
 @kpi.command("verify")
-def kpi_verify(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+def kpi_verify(data_dir: DataDirectory = None, run_as: RunAs = None, alone: Alone = False) -> None:
     """Compare every live KPI cell with its recomputation from history; exit 1 when any differs."""
     from deploy.administration import verify_kpi
+    from deploy.alone import verify_kpi_alone
 
-    lines, equal = _run(lambda: verify_kpi(data_dir or default_data_directory(), run_as), level="WARNING")
+    beside = data_dir or default_data_directory()
+    lines, equal = _run(verify_kpi_alone if alone else lambda: verify_kpi(beside, run_as), level="WARNING")
     typer.echo("\n".join(lines))
     raise typer.Exit(0 if equal else 1)
 

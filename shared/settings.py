@@ -20,9 +20,10 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 def environment_with_files(environment: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
     """Return the values of `names`; where only `NAME_FILE` is there, the content of that file.
 
+    An empty value is none: compose files tell "not set" as `${NAME:-}`.
     Raises OSError when a file that is named cannot be read.
     """
-    found = {name: environment[name] for name in names if name in environment}
+    found = {name: environment[name] for name in names if environment.get(name)}
     for name in set(names) - set(found):
         if path := environment.get(f"{name}_FILE"):
             found[name] = Path(path).read_text(encoding="utf-8").strip()
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         case_sensitive=False,
+        env_ignore_empty=True,
         hide_input_in_errors=True,
     )
 

@@ -84,8 +84,8 @@ class Inbox:
         await self._client.close()
 
 
-async def run_live(scene: Scene, receiver_url: str, secret: str) -> tuple[Json, Json]:
-    """Play the second act; return its figures (the same in every run) and what was measured (times)."""
+async def run_live(scene: Scene, receiver_url: str, secret: str, *, moves: int = MEASURED_MOVES) -> tuple[Json, Json]:
+    """Play the second act; return its figures (the same in every run) and what was measured (times of `moves`)."""
     stages = await _fill_board(scene)
     figures: Json = {"board": stages}
     channel = await scene.api.post(
@@ -96,7 +96,7 @@ async def run_live(scene: Scene, receiver_url: str, secret: str) -> tuple[Json, 
     goal = await _set_goal(scene, Decimal(before["value"]) + Decimal(LIVE_AMOUNT))
     await _set_rules(scene, channel["id"], goal)
     figures["live"] = await _play_one_deal(scene, goal)
-    measured = await _measure(scene, channel["id"])
+    measured = await _measure(scene, channel["id"], moves)
     return figures, measured
 
 
@@ -206,8 +206,8 @@ async def _refused(api: Api, moves: str) -> list[Json]:
     raise DemoFailure("the gate let a deal pass that met nothing")
 
 
-async def _measure(scene: Scene, channel_id: str) -> Json:
-    """Time MEASURED_MOVES accepted moves until the KPI says so and until the receiver has the alert."""
+async def _measure(scene: Scene, channel_id: str, moves: int) -> Json:
+    """Time `moves` accepted moves until the KPI says so and until the receiver has the alert."""
     rule = {
         "name": EVERY_MOVE,
         "when": {"event": "deal_moved", "where": {"process": board.PROCESS}},
@@ -219,7 +219,7 @@ async def _measure(scene: Scene, channel_id: str) -> Json:
     to_kpi: list[float] = []
     to_alert: list[float] = []
     # The earliest stages come first, so that every deal has the moves that are taken from it.
-    for number in range(MEASURED_MOVES):
+    for number in range(moves):
         deal = deals[number % len(deals)]
         await board.meet_standard(scene.api, deal["id"], scene.stages, scene.customer_id)
         deal["stage"] = board.OPEN_STAGES[board.OPEN_STAGES.index(deal["stage"]) + 1]
@@ -229,7 +229,7 @@ async def _measure(scene: Scene, channel_id: str) -> Json:
         to_kpi.append((time.time_ns() - accepted) / 1e6)
         alert = await scene.inbox.wait_for(EVERY_MOVE, token=moved["consistency_token"])
         to_alert.append(max(0.0, (alert["arrived_ns"] - accepted) / 1e6))
-        scene.screen.progress("计时", "measuring", number + 1, MEASURED_MOVES)
+        scene.screen.progress("计时", "measuring", number + 1, moves)
     measured: Json = {"moves": len(to_kpi), "to_kpi_ms": _spread(to_kpi), "to_alert_ms": _spread(to_alert)}
     scene.screen.say(
         f"   {len(to_kpi)} 次移动，从接受到 KPI 可读 p50 {measured['to_kpi_ms']['p50']} ms、p99 {measured['to_kpi_ms']['p99']} ms；"

@@ -36,10 +36,11 @@ def build(secret: str) -> Starlette:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--secret", required=True)
     arguments = parser.parse_args()
-    uvicorn.run(build(arguments.secret), host="127.0.0.1", port=arguments.port, log_level="error", access_log=False)
+    uvicorn.run(build(arguments.secret), host=arguments.host, port=arguments.port, log_level="error", access_log=False)
 
 
 if __name__ == "__main__":

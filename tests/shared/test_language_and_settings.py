@@ -37,6 +37,24 @@ def test_secrets_come_from_files_and_the_variable_wins(tmp_path: Path) -> None:
         environment_with_files({"SERVICE_TOKEN_FILE": str(tmp_path / "missing")}, names)
 
 
+def test_an_empty_value_is_none(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("from-file\n")
+    told = {"SERVICE_TOKEN": "", "SERVICE_TOKEN_FILE": str(secret), "AUTH_JWKS_FILE": "", "PORT": "1"}
+    assert environment_with_files(told, ["SERVICE_TOKEN", "AUTH_JWKS_FILE", "PORT"]) == {
+        "SERVICE_TOKEN": "from-file",
+        "PORT": "1",
+    }
+
+
+def test_settings_take_their_default_for_an_empty_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LARGEST_BODY_BYTES", "AUTH_JWKS_FILE", "CORS_ORIGINS"):
+        monkeypatch.setenv(name, "")
+    settings = Settings.from_environment()
+    assert settings.largest_body_bytes == Settings.model_fields["largest_body_bytes"].default
+    assert (settings.auth_jwks_file, settings.cors_origins) == (None, [])
+
+
 def test_settings_read_the_environment_and_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIME_ZONE", "Europe/Berlin")
     monkeypatch.setenv("PORT", "9000")

@@ -1,0 +1,1 @@
+"""SalesGrain in containers: one image, docker-compose.yml, its secrets, and the program that brings it up for real."""
