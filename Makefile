@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: help setup lock demo up test test-fast lint fmt types check migrate revision bench docs clean
+.PHONY: help setup lock demo up test test-fast defects lint fmt types check migrate revision bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test: setup ## every test
 
 test-fast: setup ## without the tests that start or kill whole processes
 	@$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
+
+defects: setup ## build deliberate defects into a copy, one at a time: each must turn a test red (some minutes)
+	@$(BIN)/python -m tests.faults.defects $(ARGS)
 
 lint: setup ## ruff and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
