@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: help setup lock demo up test test-fast defects lint fmt types check migrate revision bench docs clean
+.PHONY: help setup lock demo up test test-fast defects lint fmt types check kafka migrate revision bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
@@ -59,14 +59,17 @@ check: lint types ## lint and types
 migrate: setup ## bring the databases to their newest schema (ARGS="--data-dir DIR", or DATABASE_URL)
 	@$(BIN)/salesgrain migrate $(ARGS)
 
+kafka: setup ## a real Kafka of one broker for a developer, until Ctrl-C (ARGS="--brokers 3"; needs Java and Maven)
+	@$(BIN)/python -m deploy.kafka $(ARGS)
+
 revision: setup ## a new Alembic revision: make revision service=kpi m="what changes"
 	@$(BIN)/python -m deploy.embedded.revision $(service) "$(m)"
 
 bench: setup ## the speed of the main job as ratios to raw loops (under 2 minutes)
 	@$(BIN)/python -m bench $(ARGS)
 
-docs: setup ## generate the JSON Schemas of the events
-	@$(BIN)/python -m shared.events.schemas
+docs: setup ## generate what is told about the events: JSON Schemas, docs/events.md, docs/asyncapi.yaml
+	@$(BIN)/python -m shared.events.schemas && $(BIN)/python -m shared.events.page && $(BIN)/python -m shared.events.asyncapi
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -1,4 +1,4 @@
-"""What the command line does beside a live server, or without one: rebuild, verify, audit, topics, dead letters."""
+"""What the command line does beside a live server, or without one: rebuild, verify, audit, dead letters."""
 
 import json
 from collections.abc import AsyncIterator
@@ -16,7 +16,6 @@ from shared.bus.audit import Reader, audit_topic
 from shared.bus.dead_letters import UnknownDeadLetter, list_dead_letters, replay, show
 from shared.bus.exports import HttpExport
 from shared.clock import rfc3339
-from shared.events.catalogue import TOPICS
 from shared.runtime.service import Service
 
 LISTED = 200
@@ -81,15 +80,6 @@ def _readers(assembly: Assembly, topic: str) -> list[Reader]:
         for subscription in service.subscriptions
         if topic in subscription.topics
     ]
-
-
-def show_topics() -> str:
-    """Return the topics of the contract, a line each."""
-    lines = [
-        f"{topic.name:24} {topic.partitions:2} partitions  owner {topic.owner:9} {', '.join(topic.event_types)}"
-        for topic in TOPICS.values()
-    ]
-    return "\n".join(lines)
 
 
 async def list_all_dead_letters(data_dir: Path, run_as: str | None) -> str:

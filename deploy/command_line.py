@@ -147,11 +147,20 @@ def migrate(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
 
 
 @app.command()
-def topics() -> None:
-    """List the topics of the contract: partitions, owner, event types."""
-    from deploy.administration import show_topics
+def topics(
+    check: Annotated[bool, typer.Option("--check", help="Make nothing, only say what differs.")] = False,
+    replication: Annotated[int, typer.Option("--replication", min=1, help="Copies of each partition in Kafka.")] = 1,
+) -> None:
+    """List the topics; with BUS_URL, make what is missing there, and exit 1 when something stays different."""
+    from deploy.topics import prepare_topics, show_topics
 
-    typer.echo(show_topics())
+    bus_url = _settings().bus_url
+    if bus_url is None:
+        typer.echo(show_topics())
+        return
+    said, right = _run(lambda: prepare_topics(bus_url, replication, check_only=check), level="WARNING")
+    typer.echo(said, err=not right)
+    raise typer.Exit(0 if right else 1)
 
 
 @app.command()

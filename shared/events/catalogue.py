@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from shared.events import goals, kpi, notify, pipeline
 from shared.events.base import Event
@@ -13,11 +14,13 @@ CATALOGUE: Mapping[str, type[Event]] = {
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as data: its name, partitions and what it carries. Nothing is compacted; retention is 14 days."""
+    """A topic as data: its name, partitions, owner and the consumer groups that read it. Nothing is compacted."""
 
     name: str
     partitions: int
     owner: str
+    readers: tuple[str, ...] = ()
+    retention: timedelta = timedelta(days=14)
 
     @property
     def event_types(self) -> tuple[str, ...]:
@@ -27,13 +30,13 @@ class Topic:
 TOPICS: Mapping[str, Topic] = {
     topic.name: topic
     for topic in (
-        Topic(pipeline.DEALS, 4, "pipeline"),
-        Topic(pipeline.CUSTOMERS, 4, "pipeline"),
-        Topic(pipeline.PROCESSES, 1, "pipeline"),
-        Topic(kpi.VALUES, 4, "kpi"),
-        Topic(goals.PEOPLE, 1, "goals"),
-        Topic(goals.GOALS, 4, "goals"),
-        Topic(notify.RULES, 1, "notify"),
+        Topic(pipeline.DEALS, 4, "pipeline", ("kpi", "notify-deals")),
+        Topic(pipeline.CUSTOMERS, 4, "pipeline", ("kpi",)),
+        Topic(pipeline.PROCESSES, 1, "pipeline", ("kpi",)),
+        Topic(kpi.VALUES, 4, "kpi", ("goals", "notify")),
+        Topic(goals.PEOPLE, 1, "goals", ("pipeline", "kpi", "notify")),
+        Topic(goals.GOALS, 4, "goals", ("kpi", "notify")),
+        Topic(notify.RULES, 1, "notify", ("kpi",)),
         Topic(notify.ALERTS, 4, "notify"),
     )
 }

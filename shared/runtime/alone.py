@@ -9,7 +9,7 @@ from typing import TypeVar
 import uvloop
 
 from shared.auth.tokens import TokenVerifier
-from shared.bus.postgres import PostgresBus
+from shared.bus.opening import UnknownLog, open_bus
 from shared.bus.protocol import Bus
 from shared.clock import utc_now
 from shared.db.engine import Database
@@ -45,7 +45,7 @@ async def _serve(name: str, settings: S, build: Callable[[S, Resources], Service
         await upgrade(settings.database_url, name)
         database = Database(settings.database_url, name)
         stack.push_async_callback(database.close)
-        bus = await open_bus(settings)
+        bus = await _open_bus(settings)
         stack.push_async_callback(bus.close)
         outside = HttpClient()
         stack.push_async_callback(outside.close)
@@ -54,15 +54,13 @@ async def _serve(name: str, settings: S, build: Callable[[S, Resources], Service
         await run_services([service], bus, peers, http_server(service.app, settings.host, settings.port))
 
 
-async def open_bus(settings: Settings) -> Bus:
-    """Return the log that BUS_URL names; `postgresql+asyncpg://` is the log in PostgreSQL."""
+async def _open_bus(settings: Settings) -> Bus:
     if settings.bus_url is None:
-        raise MissingSetting("BUS_URL", "where the events go (postgresql+asyncpg://...)")
-    if not settings.bus_url.startswith("postgresql"):
-        sys.exit(f"BUS_URL {settings.bus_url.split(':', 1)[0]}: is not a log that this version knows")
-    bus = PostgresBus(Database(settings.bus_url, "bus"))
-    await bus.prepare()
-    return bus
+        raise MissingSetting("BUS_URL", "where the events go (kafka://host:port or postgresql+asyncpg://...)")
+    try:
+        return await open_bus(settings.bus_url)
+    except UnknownLog as error:
+        sys.exit(f"BUS_URL: {error}")
 
 
 def _verifier(settings: Settings) -> TokenVerifier:

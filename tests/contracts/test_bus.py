@@ -1,11 +1,12 @@
-"""What every Bus must do. A new implementation is one line in BUSES."""
+"""What every Bus must do. A new implementation is one line in BUSES, and a class that opens it."""
 
 import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from uuid import UUID
+from typing import Protocol
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.consumer import Consumer
+from shared.bus.kafka_bus import KafkaBus
 from shared.bus.postgres import PostgresBus
 from shared.bus.protocol import Bus, BusReader, OffsetOutOfRange, Record, TopicPartition
 from shared.bus.relay import Relay
@@ -21,19 +23,31 @@ from shared.bus.subscription import Delivery, Subscription
 from shared.db.engine import Database
 from shared.db.faultpoints import Crashed, armed, crash
 from shared.db.outbox import announce
+from shared.events.catalogue import TOPICS
 from shared.events.codec import LARGEST_VALUE, Message, MessageTooLarge, encode
 from shared.events.pipeline import CUSTOMERS, DEALS, DealChanged
 from tests.faults.toy import ToyExport, World, deal_changed, deal_id, kpi_metadata, pipeline_metadata, settle
+from tests.kafka_brokers import delete_before, make_topics
 
 Open = Callable[[], Awaitable[Bus]]
 ALL = [TopicPartition(DEALS, part) for part in range(4)]
 
 
-class PostgresLog:
-    """One log in PostgreSQL; `open` connects to it as another process would."""
+class Log(Protocol):
+    """One log, empty at first; `open` connects to it as another process would."""
 
-    def __init__(self, empty_database: Callable[[], str]) -> None:
-        self._url = empty_database()
+    async def open(self) -> Bus: ...
+
+    async def forget(self, bus: Bus, keep_after: Callable[[], Awaitable[None]]) -> None:
+        """Let retention pass over all that is there now, but not over what `keep_after` appends."""
+        ...
+
+
+class PostgresLog:
+    """One log in PostgreSQL."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._url = request.getfixturevalue("empty_database")()
 
     async def open(self) -> Bus:
         bus = PostgresBus(Database(self._url, "bus"))
@@ -41,7 +55,6 @@ class PostgresLog:
         return bus
 
     async def forget(self, bus: Bus, keep_after: Callable[[], Awaitable[None]]) -> None:
-        """Let retention pass over all that is there now, but not over what `keep_after` appends."""
         assert isinstance(bus, PostgresBus)
         await keep_after()
         database = Database(self._url, "bus")
@@ -51,16 +64,41 @@ class PostgresLog:
         assert await bus.expire() > 0
 
 
-BUSES = {"postgres": PostgresLog}
+class KafkaLog:
+    """One log in the run's Kafka: topics with a prefix of their own."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._servers = request.getfixturevalue("kafka_servers")
+        self._prefix = f"{uuid4().hex[:12]}."
+        self._made = False
+
+    async def open(self) -> Bus:
+        topics = {name: TOPICS[name] for name in (DEALS, CUSTOMERS)}
+        if not self._made:
+            await make_topics(self._servers, self._prefix, topics)
+            self._made = True
+        bus = KafkaBus(self._servers, self._prefix, topics)
+        await bus.prepare()
+        return bus
+
+    async def forget(self, bus: Bus, keep_after: Callable[[], Awaitable[None]]) -> None:
+        await keep_after()
+        ends = await bus.end_offsets(ALL)
+        before = {TopicPartition(self._prefix + at.topic, at.partition): min(20, end) for at, end in ends.items()}
+        await delete_before(self._servers, before)
+        assert await bus.expire() == 0
 
 
-@pytest.fixture(params=BUSES)
-def log(request: pytest.FixtureRequest, empty_database: Callable[[], str]) -> PostgresLog:
-    return BUSES[request.param](empty_database)
+BUSES: dict[str, Callable[[pytest.FixtureRequest], Log]] = {"postgres": PostgresLog, "kafka": KafkaLog}
+
+
+@pytest.fixture(params=["postgres", pytest.param("kafka", marks=pytest.mark.kafka)])
+def log(request: pytest.FixtureRequest) -> Log:
+    return BUSES[request.param](request)
 
 
 @pytest.fixture
-async def open_bus(log: PostgresLog) -> AsyncIterator[Open]:
+async def open_bus(log: Log) -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
 
         async def open_one() -> Bus:
@@ -257,9 +295,7 @@ async def test_what_no_bus_would_take_is_refused_before_the_business_commit(worl
 
 
 @pytest.mark.parametrize("wanted", ["forgotten", "not yet there"])
-async def test_an_offset_that_is_not_there_is_an_error_and_never_a_jump(
-    log: PostgresLog, bus: Bus, wanted: str
-) -> None:
+async def test_an_offset_that_is_not_there_is_an_error_and_never_a_jump(log: Log, bus: Bus, wanted: str) -> None:
     async def append() -> None:
         for version in range(1, 40):
             await bus.append([change(number, version) for number in range(8)])

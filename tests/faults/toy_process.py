@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.bus.postgres import PostgresBus
+from shared.bus.opening import open_bus
 from shared.bus.subscription import Delivery
 from shared.db.engine import Database
 from shared.db.faultpoints import arm_from_environment
@@ -28,7 +28,6 @@ said: list[str] = []
 
 
 async def play(role: str, world: World) -> None:
-    await world.bus.prepare()
     arm_from_environment()
     print("ready", flush=True)
     if role == "writer":
@@ -46,10 +45,9 @@ async def play(role: str, world: World) -> None:
     await world.close()
 
 
+async def main(role: str, pipeline: str, kpi: str, bus: str) -> None:
+    await play(role, World(Database(pipeline, "pipeline"), Database(kpi, "kpi"), await open_bus(bus)))
+
+
 if __name__ == "__main__":
-    pipeline, kpi, bus = sys.argv[2:]
-    asyncio.run(
-        play(
-            sys.argv[1], World(Database(pipeline, "pipeline"), Database(kpi, "kpi"), PostgresBus(Database(bus, "bus")))
-        )
-    )
+    asyncio.run(main(*sys.argv[1:]))
