@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: help setup lock demo up test test-fast defects lint fmt types check kafka migrate revision bench docs clean
+.PHONY: help setup lock demo demo-distributed up test test-fast defects lint fmt types check kafka migrate revision bench docs clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv with everything in it (no-op when the lock has not changed)
 
@@ -32,6 +32,9 @@ lock: setup ## resolve requirements/*.in again into the hashed locks
 
 demo: setup ## the main job on real input, then keep serving (ARGS="--lang en --once")
 	@$(BIN)/salesgrain demo $(ARGS)
+
+demo-distributed: setup ## the same on a local Kafka, two processes of each service behind a gateway (needs Java and Maven)
+	@$(BIN)/salesgrain demo --distributed $(ARGS)
 
 up: setup ## the embedded mode on port 8080 (ARGS="--data-dir DIR --port N")
 	@$(BIN)/salesgrain up $(ARGS)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from deploy.embedded.data_directory import default_data_directory
 from deploy.embedded.issuer import development_token
 from deploy.embedded.postgres_errors import EmbeddedPostgresError
+from deploy.migration import MigrationRefused
 from shared.auth.development_issuer import DevelopmentIssuerRefused
 from shared.language import Language
 from shared.logging import configure_logging
@@ -49,6 +50,22 @@ class RoleName(StrEnum):
     REP = "rep"
 
 
+class ServiceName(StrEnum):
+    """The four services."""
+
+    PIPELINE = "pipeline"
+    KPI = "kpi"
+    GOALS = "goals"
+    NOTIFY = "notify"
+
+
+class BusName(StrEnum):
+    """The logs that the distributed mode can run on."""
+
+    KAFKA = "kafka"
+    POSTGRES = "postgres"
+
+
 class LanguageName(StrEnum):
     """The languages of the demonstration."""
 
@@ -76,7 +93,7 @@ def _run(work: Callable[[], Awaitable[T]], *, level: str | None = None) -> T:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main())
-    except (EmbeddedPostgresError, DevelopmentIssuerRefused) as error:
+    except (EmbeddedPostgresError, DevelopmentIssuerRefused, MigrationRefused) as error:
         typer.echo(f"salesgrain: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -125,18 +142,33 @@ def demo(
     ] = LanguageName.EN,
     data_dir: DataDirectory = None,
     port: Annotated[int | None, typer.Option("--port", help="Where it serves (default 8080, or a free one).")] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="On a local Kafka, two processes of each service behind a gateway.")
+    ] = False,
+    bus: Annotated[BusName, typer.Option("--bus", help="The log of --distributed.")] = BusName.KAFKA,
 ) -> None:
     """Run the main job on real input: import, goals, live moves, alerts, a kill -9; then keep serving."""
     from deploy.demo.demonstration import Demonstration, run_demonstration
 
     wanted: Language = "zh" if language is LanguageName.ZH else "en"
-    settings = Demonstration(once=once, json_file=json_file, language=wanted, data_dir=data_dir, port=port or 8080)
+    settings = Demonstration(once, json_file, wanted, data_dir, port or 8080, distributed, bus.value)
     raise typer.Exit(_run(lambda: run_demonstration(settings), level="WARNING"))
 
 
 @app.command()
-def migrate(data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
+def migrate(
+    data_dir: DataDirectory = None,
+    run_as: RunAs = None,
+    service: Annotated[
+        ServiceName | None, typer.Option("--service", help="Only this one's, which DATABASE_URL names.")
+    ] = None,
+) -> None:
     """Bring the databases of all services to their newest schema."""
+    if service is not None:
+        from deploy.migration import migrate_service
+
+        typer.echo(_run(lambda: migrate_service(service.value), level="WARNING"))
+        return
     from deploy.embedded.mode import opened
 
     async def work() -> None:

@@ -36,6 +36,9 @@ JOB_LAST_SUCCESS = Gauge(
     "scheduler_last_success_timestamp", "When a job last succeeded, seconds since the epoch.", ["service", "job"]
 )
 
+GATEWAY_REPLICAS = Gauge("gateway_ready_replicas", "Replicas that say they are ready.", ["service"])
+GATEWAY_RETRIES = Counter("gateway_retries_total", "Requests that went on to another replica.", ["service"])
+
 EXPOSITION_TYPE = CONTENT_TYPE_LATEST
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,6 +12,9 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.logging import LogFormat
+
+SHORTEST_SERVICE_TOKEN = 32
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 def environment_with_files(environment: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
@@ -25,10 +29,21 @@ def environment_with_files(environment: Mapping[str, str], names: Collection[str
     return found
 
 
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that we start: ours, with `changes`."""
+    return {**os.environ, **changes}  # noqa: TID251 - this is the place the ban points to
+
+
 class Settings(BaseSettings):
     """What every service reads; a service's own settings extend it."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, case_sensitive=False)
+    model_config = SettingsConfigDict(
+        # Bad settings are told without their values: they may be secrets.
+        extra="ignore",
+        frozen=True,
+        case_sensitive=False,
+        hide_input_in_errors=True,
+    )
 
     environment: Literal["development", "production"] = "development"
     database_url: str | None = None
@@ -39,12 +54,17 @@ class Settings(BaseSettings):
     log_format: LogFormat = "json"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    # Between saying that it ends (503 from /readyz) and accepting nothing more: longer than a balancer's look.
+    drain_seconds: float = Field(default=2.0, ge=0, le=60)
     cors_origins: Annotated[list[str], NoDecode] = []
     largest_body_bytes: int = 4 * 1024 * 1024
     largest_upload_bytes: int = 64 * 1024 * 1024
     auth_issuer: str = "salesgrain-development"
     auth_audience: str = "salesgrain"
     auth_jwks_file: Path | None = None
+    auth_jwks_url: str | None = None
+    auth_roles_claim: str | None = None
+    auth_person_claim: str = "person"
     cursor_secret: SecretStr | None = None
     webhook_allow_private: bool = False
     pipeline_url: str = "http://pipeline:8080"
@@ -62,6 +82,15 @@ class Settings(BaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [origin.strip() for origin in value.split(",") if origin.strip()]
+
+    @field_validator("service_token")
+    @classmethod
+    def _strong(cls, value: SecretStr | None) -> SecretStr | None:
+        told = value.get_secret_value() if value else ""
+        if value and (len(told) < SHORTEST_SERVICE_TOKEN or not _VISIBLE.fullmatch(told)):
+            message = f"must be at least {SHORTEST_SERVICE_TOKEN} visible ASCII characters, drawn at random"
+            raise ValueError(message)
+        return value
 
     @field_validator("time_zone")
     @classmethod

@@ -16,6 +16,8 @@ from shared.http_client import HttpClient, HttpFailure
 
 SERVE = "from deploy.command_line import main; main()"
 START_SECONDS = 120.0
+# Ten processes at once; and the first run of all fetches Kafka.
+DISTRIBUTED_START_SECONDS = 600.0
 
 
 class DemoFailure(Exception):  # noqa: N818 - the name of the fact
@@ -41,8 +43,9 @@ def tied_to_us() -> list[str]:
 class Child:
     """A process in a group of its own, ended with everything it started."""
 
-    def __init__(self, command: list[str], ready_url: str, log: Path) -> None:
+    def __init__(self, command: list[str], ready_url: str, log: Path, start_seconds: float = START_SECONDS) -> None:
         self._command = command
+        self._start_seconds = start_seconds
         self._ready_url = ready_url
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +62,7 @@ class Child:
             )
         client = HttpClient()
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(self._start_seconds):
                 while not await self._answers(client):
                     if self._process.poll() is not None:
                         raise DemoFailure(self._last_words())
@@ -88,12 +91,12 @@ class Child:
             self._process = None
 
     async def stop(self) -> None:
-        """Ask it to end (SIGTERM), and insist after 15 s."""
+        """Ask it to end (SIGTERM), and insist after 30 s."""
         if self._process is None:
             return
         self._process.terminate()
         try:
-            await asyncio.to_thread(self._process.wait, 15)
+            await asyncio.to_thread(self._process.wait, 30)
         except subprocess.TimeoutExpired:
             self.kill()
         self._process = None
@@ -112,6 +115,13 @@ def server(data_dir: Path, port: int, log: Path) -> Child:
     """Return the embedded mode as a child process."""
     command = [sys.executable, "-c", SERVE, "up", "--data-dir", str(data_dir), "--port", str(port)]
     return Child(command, f"http://127.0.0.1:{port}/readyz", log)
+
+
+def distributed(data_dir: Path, port: int, log: Path, bus: str) -> Child:
+    """Return the distributed mode, two replicas of each service, as a child process."""
+    place = ["--data-dir", str(data_dir), "--port", str(port)]
+    command = [sys.executable, "-m", "deploy.distributed", "--bus", bus, *place]
+    return Child(command, f"http://127.0.0.1:{port}/readyz", log, DISTRIBUTED_START_SECONDS)
 
 
 def receiver(port: int, secret: str, log: Path) -> Child:

@@ -1,4 +1,4 @@
-"""Builds the four services over one PostgreSQL server, the log in it, as each other's in-process peers."""
+"""Builds the four services over one PostgreSQL server and a log, as each other's in-process peers."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,7 +18,8 @@ from services.notify.settings import NotifySettings
 from services.pipeline import service as pipeline
 from services.pipeline.settings import PipelineSettings
 from shared.auth.development_issuer import DevelopmentIssuer
-from shared.bus.postgres import PostgresBus
+from shared.bus.opening import open_bus
+from shared.bus.protocol import Bus
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.migrations import upgrade
@@ -38,7 +39,7 @@ class Assembly:
 
     services: Mapping[str, Service]
     gateway: Gateway
-    bus: PostgresBus
+    bus: Bus
     peers: Peers
 
 
@@ -62,13 +63,12 @@ async def migrate_all(url_of: UrlOf) -> None:
 
 @contextlib.asynccontextmanager
 async def assembled(
-    url_of: UrlOf, issuer: DevelopmentIssuer, overrides: Mapping[str, object]
+    url_of: UrlOf, bus_url: str, issuer: DevelopmentIssuer, overrides: Mapping[str, object]
 ) -> AsyncIterator[Assembly]:
     """Build everything within the block and close it after; `overrides` win over the environment's settings."""
     async with contextlib.AsyncExitStack() as stack:
-        bus = PostgresBus(Database(url_of("bus"), "bus"))
+        bus = await open_bus(bus_url)
         stack.push_async_callback(bus.close)
-        await bus.prepare()
         outside = HttpClient()
         stack.push_async_callback(outside.close)
         apps: dict[str, FastAPI] = {}
@@ -79,7 +79,7 @@ async def assembled(
             database = Database(url_of(name), name)
             stack.push_async_callback(database.close)
             verifier = issuer.verifier(settings.auth_issuer, settings.auth_audience)
-            service = builder(settings, Resources(database, bus, peers, outside, verifier, utc_now))
+            service = builder(settings, Resources(database, peers, outside, verifier, utc_now))
             apps[name] = service.app
             return service
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,8 +9,9 @@ from types import MappingProxyType
 from sqlalchemy.engine import make_url
 
 from deploy.embedded.assembly import DATABASES, Assembly, UrlOf, assembled, migrate_all, urls_beside
-from deploy.embedded.issuer import ISSUER_KEY, issuer_of
+from deploy.embedded.issuer import derived_secret, issuer_of
 from deploy.embedded.postgres import EmbeddedPostgres, running_url
+from deploy.running import running_on
 from shared.db.engine import Database
 from shared.runtime.run import Work, http_server, run_services
 from shared.settings import Settings
@@ -52,9 +52,11 @@ async def opened(
     issuer = issuer_of(data_dir, settings)
     async with databases(data_dir, run_as, settings, beside=beside) as url_of:
         await migrate_all(url_of)
-        development = {"webhook_allow_private": True, "cursor_secret": _cursor_secret(data_dir)}
+        development = {"webhook_allow_private": True, "cursor_secret": derived_secret(data_dir, "cursors")}
         unsaid = {name: value for name, value in development.items() if name not in settings.model_fields_set}
-        async with assembled(url_of, issuer, {**unsaid, **overrides}) as assembly:
+        running = running_on(data_dir) if beside else None
+        bus_url = settings.bus_url or (running.bus_url if running else url_of("bus"))
+        async with assembled(url_of, bus_url, issuer, {**unsaid, **overrides}) as assembly:
             yield assembly
 
 
@@ -72,11 +74,6 @@ async def _make_databases_beside(server_url: str) -> None:
     finally:
         await connection.close()
         await server.close()
-
-
-def _cursor_secret(data_dir: Path) -> str:
-    # From the issuer's key, so that a cursor outlives a restart and no second secret has to be kept.
-    return hashlib.sha256(b"cursors" + (data_dir / ISSUER_KEY).read_bytes()).hexdigest()
 
 
 async def serve(data_dir: Path, run_as: str | None, on_ready: Work | None = None, **overrides: object) -> None:

@@ -1,6 +1,6 @@
 """The table of contents of goals."""
 
-from services.goals.api import allocations, attainment, goals, names, people, quotas, teams
+from services.goals.api import allocations, api_keys, attainment, goals, names, people, quotas, teams
 from services.goals.api.refusals import refused
 from services.goals.consumers import subscriptions
 from services.goals.domain.progress import Thresholds
@@ -18,6 +18,7 @@ ROUTERS = (
     teams.router,
     people.router,
     names.router,
+    api_keys.router,
     goals.router,
     allocations.router,
     quotas.router,

@@ -6,6 +6,7 @@ from services.kpi.use_cases.counting import Counting
 from services.kpi.use_cases.freshness import GROUP
 from services.kpi.use_cases.processes import apply_processes
 from services.kpi.use_cases.watching import apply_directory, apply_watches
+from shared.auth.directory_updates import apply_api_keys
 from shared.bus.subscription import Handler, Subscription
 from shared.db.engine import Signal
 from shared.events import goals, notify, pipeline
@@ -21,6 +22,7 @@ def subscriptions(counting: Counting, committed: Signal) -> tuple[Subscription, 
         pipeline.ProcessChanged: apply_processes,
         goals.PersonChanged: apply_directory,
         goals.TeamChanged: apply_directory,
+        goals.ApiKeyChanged: apply_api_keys,
         goals.GoalChanged: apply_watches,
         notify.RuleChanged: apply_watches,
     }

@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.notify.use_cases.alerting import Alerting
 from services.notify.use_cases.happenings import apply_deal_events, apply_goal_progress
 from services.notify.use_cases.values import apply_values
-from shared.auth.directory import apply_people
+from shared.auth.directory_updates import apply_api_keys, apply_people
 from shared.bus.subscription import Delivery, Handler, Subscription
-from shared.events.goals import GOALS, PEOPLE, GoalProgressed, PersonChanged, TeamChanged
+from shared.events.goals import GOALS, PEOPLE, ApiKeyChanged, GoalProgressed, PersonChanged, TeamChanged
 from shared.events.kpi import VALUES, ValueAnnounced
 from shared.events.pipeline import DEALS, DealCreated, DealDeleted, DealMoved, DealSlaBreached
 
@@ -28,6 +28,7 @@ def subscriptions(alerting: Alerting) -> tuple[Subscription, ...]:
                 GoalProgressed: _handler(apply_goal_progress, alerting),
                 PersonChanged: apply_people,
                 TeamChanged: apply_people,
+                ApiKeyChanged: apply_api_keys,
             },
         ),
         Subscription(

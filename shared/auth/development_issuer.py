@@ -76,6 +76,10 @@ class DevelopmentIssuer:
         """Return the public key set."""
         return {"keys": [cast("dict[str, Any]", self._key.as_dict(private=False))]}
 
+    def key_set_text(self) -> str:
+        """Return the public key set as the content of a JWKS file."""
+        return json.dumps(self.jwks())
+
     def verifier(self, issuer: str = ISSUER, audience: str = AUDIENCE) -> TokenVerifier:
         """Return the verifier that trusts this issuer: the same code that checks real issuers."""
         return TokenVerifier(self.jwks(), issuer, audience, clock=self._clock)

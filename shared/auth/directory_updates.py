@@ -1,14 +1,15 @@
-"""Applies goals' events about people and teams to a service's directory: the newest version of each wins."""
+"""Applies goals' events about people, teams and API keys to a service's directory: the newest version of each wins."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Protocol, TypeVar
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.events.base import Event, StateEvent
-from shared.events.goals import PersonChanged, TeamChanged
+from shared.events.goals import ApiKeyChanged, PersonChanged, TeamChanged
 
 S = TypeVar("S", bound=StateEvent)
 
@@ -50,6 +51,20 @@ _TEAMS = text(
     WHERE known.version < excluded.version
     """
 )
+_API_KEYS = text(
+    """
+    INSERT INTO directory_api_key AS known (key_id, hash, role, person, scopes, expires_at, version, deleted)
+    SELECT id, hash, role, person, scopes::jsonb, expires_at, version, deleted
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS text[]), CAST(:roles AS text[]), CAST(:persons AS text[]),
+                CAST(:scopes AS text[]), CAST(:expiries AS timestamptz[]), CAST(:versions AS bigint[]),
+                CAST(:deleted AS boolean[]))
+         AS told (id, hash, role, person, scopes, expires_at, version, deleted)
+    ON CONFLICT (key_id) DO UPDATE
+    SET hash = excluded.hash, role = excluded.role, person = excluded.person, scopes = excluded.scopes,
+        expires_at = excluded.expires_at, version = excluded.version, deleted = excluded.deleted
+    WHERE known.version < excluded.version
+    """
+)
 
 
 async def apply_people(tx: AsyncConnection, deliveries: Sequence[Delivered]) -> None:
@@ -57,6 +72,23 @@ async def apply_people(tx: AsyncConnection, deliveries: Sequence[Delivered]) -> 
     events = [delivery.event for delivery in deliveries]
     await _apply_teams(tx, _newest(event for event in events if isinstance(event, TeamChanged)))
     await _apply_persons(tx, _newest(event for event in events if isinstance(event, PersonChanged)))
+
+
+async def apply_api_keys(tx: AsyncConnection, deliveries: Sequence[Delivered]) -> None:
+    """Handle ApiKeyChanged: each row becomes its newest version; an older one changes nothing."""
+    keys = _newest(delivery.event for delivery in deliveries if isinstance(delivery.event, ApiKeyChanged))
+    if keys:
+        columns = {
+            "ids": [key.key_id for key in keys],
+            "hashes": [key.hash for key in keys],
+            "roles": [key.role for key in keys],
+            "persons": [key.person for key in keys],
+            "scopes": [msgspec.json.encode(key.scopes).decode() for key in keys],
+            "expiries": [key.expires_at for key in keys],
+            "versions": [key.version for key in keys],
+            "deleted": [key.deleted for key in keys],
+        }
+        await tx.execute(_API_KEYS, columns)
 
 
 def _newest(events: Iterable[S]) -> list[S]:

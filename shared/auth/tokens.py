@@ -5,45 +5,53 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, cast, get_args
+from typing import Any, Self, cast
 
 from joserfc import jwt
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import KeySet
 from joserfc.jwt import JWTClaimsRegistry
 
-from shared.auth.principal import Principal, Role
+from shared.auth.claims import ClaimPaths
+from shared.auth.issuer_keys import IssuerKeys
+from shared.auth.principal import Principal
+from shared.auth.refusal import TokenRefused
 from shared.clock import Clock, utc_now
+
+__all__ = ["REMEMBERED", "TokenRefused", "TokenVerifier"]
 
 # Asymmetric only: a public key must never be accepted as the secret of an HMAC, and never "none".
 ALGORITHMS = ("ES256", "RS256", "EdDSA", "Ed25519")
 LEEWAY_SECONDS = 60
 LARGEST_TOKEN = 8192
-LONGEST_SUBJECT = 255
 REMEMBERED = 4096
 REREAD_AFTER_SECONDS = 30
-# From the least to the most that a role may see.
-ROLES: tuple[Role, ...] = get_args(Role)
 
 KeySetDocument = Mapping[str, Any]
-
-
-class TokenRefused(Exception):  # noqa: N818 - the name of the fact
-    """A bearer token that is no proof of who asks; the message says why, for the log."""
 
 
 class TokenVerifier:
     """Checks signature, issuer, audience, expiry and not-before (60 s of leeway) of ES256, RS256 and EdDSA tokens.
 
-    A verified token is remembered by its text until it expires, so that its next use costs a look-up.
+    A verified token is remembered by its text until it expires, so that its next use costs a look-up; all are forgotten
+    when the key set changes, so that a key which the issuer took back is honoured no longer.
     """
 
     def __init__(
-        self, keys: KeySetDocument, issuer: str, audience: str, *, clock: Clock = utc_now, file: Path | None = None
+        self,
+        keys: KeySetDocument | IssuerKeys,
+        issuer: str,
+        audience: str,
+        *,
+        clock: Clock = utc_now,
+        file: Path | None = None,
+        claims: ClaimPaths | None = None,
     ) -> None:
-        self._keys = KeySet.import_key_set(cast("Any", dict(keys)))
+        self.issuer_keys = keys if isinstance(keys, IssuerKeys) else None
+        self._keys = KeySet([]) if isinstance(keys, IssuerKeys) else _key_set(keys)
         self._file = file
         self._clock = clock
+        self._claims = claims or ClaimPaths()
         self._read_at = clock().timestamp()
         self._expected = {
             "iss": {"essential": True, "value": issuer},
@@ -54,18 +62,35 @@ class TokenVerifier:
         self._remembered: dict[str, tuple[float, Principal]] = {}
 
     @classmethod
-    def from_file(cls, path: Path, issuer: str, audience: str, *, clock: Clock = utc_now) -> Self:
+    def from_file(
+        cls, path: Path, issuer: str, audience: str, *, clock: Clock = utc_now, claims: ClaimPaths | None = None
+    ) -> Self:
         """Read a JWKS file; it is read again (at most every 30 s) when a token names a key that is not in it."""
-        return cls(_read_key_set(path), issuer, audience, clock=clock, file=path)
+        return cls(_read_key_set(path), issuer, audience, clock=clock, file=path, claims=claims)
+
+    def known(self, token: str) -> Principal | None:
+        """Return who a remembered token speaks for, at the price of a look-up; None for every other text."""
+        found = self._remembered.get(token)
+        if found is None:
+            return None
+        now = self._clock().timestamp()
+        return found[1] if now < found[0] and self._keys_are_current(now) else None
+
+    async def admit(self, token: str) -> Principal:
+        """Return who `token` speaks for, asking the issuer for its keys when need be; raises TokenRefused."""
+        if self.issuer_keys is not None and len(token) <= LARGEST_TOKEN:
+            await self.issuer_keys.prepare_for(_key_id(token))
+        return self.verify(token)
 
     def verify(self, token: str) -> Principal:
-        """Return who `token` speaks for; raises TokenRefused."""
+        """Return who `token` speaks for by the keys that are at hand; raises TokenRefused."""
+        known = self.known(token)
+        if known is not None:
+            return known
         now = self._clock().timestamp()
-        known = self._remembered.get(token)
-        if known is not None and now < known[0]:
-            return known[1]
+        self._keys_are_current(now)
         claims = self._verified_claims(token, now)
-        principal = principal_of(claims)
+        principal = self._claims.principal_of(claims)
         self._remember(token, float(claims["exp"]), principal)
         return principal
 
@@ -82,6 +107,17 @@ class TokenVerifier:
             raise TokenRefused(str(error)) from error
         return claims
 
+    def _keys_are_current(self, now: float) -> bool:
+        """Take over the issuer's present keys; False when they were others, and so nothing is remembered any more."""
+        if self.issuer_keys is None:
+            return True
+        present = self.issuer_keys.present(now)
+        if present is self._keys:
+            return True
+        self._keys = present
+        self._remembered.clear()
+        return False
+
     def _reread_for(self, token: str, now: float) -> None:
         """Read the key file again when the token's key is unknown: keys rotate while we run."""
         if self._file is None or now - self._read_at < REREAD_AFTER_SECONDS:
@@ -91,7 +127,7 @@ class TokenVerifier:
             return
         self._read_at = now
         try:
-            self._keys = KeySet.import_key_set(cast("Any", _read_key_set(self._file)))
+            self._keys = _key_set(_read_key_set(self._file))
         except (OSError, ValueError, JoseError):
             # Half written or gone for the moment: the last good set stays in force.
             return
@@ -103,21 +139,6 @@ class TokenVerifier:
         self._remembered[token] = (expires, principal)
 
 
-def principal_of(claims: Mapping[str, Any]) -> Principal:
-    """Return the principal of verified claims (`sub`, `role` or `roles`, `person`); raises TokenRefused."""
-    subject, person = claims.get("sub"), claims.get("person")
-    if not _is_name(subject) or not (person is None or _is_name(person)):
-        message = "sub and person must be texts of at most 255 printable characters"
-        raise TokenRefused(message)
-    told = claims.get("roles")
-    named = [claims.get("role"), *(told if isinstance(told, list) else [])]
-    roles = [role for role in ROLES if role in named]
-    if not roles:
-        message = "the token names no role of rep, manager, admin"
-        raise TokenRefused(message)
-    return Principal(str(subject), roles[-1], None if person is None else str(person))
-
-
 def _decoded(token: str, keys: KeySet) -> dict[str, Any]:
     with warnings.catch_warnings():
         # Issuers still write EdDSA where RFC 9864 would now have them write Ed25519.
@@ -125,15 +146,19 @@ def _decoded(token: str, keys: KeySet) -> dict[str, Any]:
         return jwt.decode(token, keys, algorithms=ALGORITHMS).claims
 
 
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_SUBJECT and value.isprintable()
-
-
 def _key_id(token: str) -> str | None:
-    head = token.split(".", 1)[0].encode()
-    header = json.loads(binascii.a2b_base64(head.replace(b"-", b"+").replace(b"_", b"/") + b"=="))
+    """Return the `kid` that a token names, unverified; None when there is none to be read."""
+    try:
+        head = token.split(".", 1)[0].encode()
+        header = json.loads(binascii.a2b_base64(head.replace(b"-", b"+").replace(b"_", b"/") + b"=="))
+    except (ValueError, RecursionError):
+        return None
     found = header.get("kid") if isinstance(header, dict) else None
     return found if isinstance(found, str) else None
+
+
+def _key_set(document: KeySetDocument) -> KeySet:
+    return KeySet.import_key_set(cast("Any", dict(document)))
 
 
 def _read_key_set(path: Path) -> KeySetDocument:

@@ -45,7 +45,7 @@ class Consumer:
         self._database = database
         self._bus = bus
         self._subscription = subscription
-        self._group = subscription.group
+        self.group = self._group = subscription.group
         self._export = export
         self._intake = Intake(subscription)
         self._parts = {
@@ -203,6 +203,15 @@ class Consumer:
         """Return how many records of each owned partition are not applied yet."""
         ends = await self._bus.end_offsets(self._positions.keys())
         return {at: max(0, ends[at] - position) for at, position in self._positions.items()}
+
+    def waits_for(self) -> str | None:
+        """Return why this member does not consume its share yet; None when it does, also when its share is nothing."""
+        if not self._ownership.joined:
+            return "has not joined its group yet"
+        if self._epochs.keys() != {self._parts[name] for name in self._ownership.owned}:
+            return "takes its partitions over"
+        lost = sorted({at.topic for at in self._epochs.keys() - self._positions.keys()})
+        return f"waits for the owner's export of {', '.join(lost)}" if lost else None
 
     async def close(self) -> None:
         """Own nothing any more; a following `step` begins anew."""

@@ -35,6 +35,11 @@ class Ownership:
     def owned(self) -> frozenset[str]:
         return frozenset(self._owned)
 
+    @property
+    def joined(self) -> bool:
+        """Whether this is a live member, whatever its part is."""
+        return self._locks is not None
+
     async def refresh(self, *, now: bool = False) -> frozenset[str]:
         """Return what is owned, after giving back what is beyond the fair share and taking what is free.
 

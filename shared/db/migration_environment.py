@@ -1,4 +1,7 @@
-"""What every service's `migrations/env.py` does: run its revisions over asyncpg with a short lock wait and retries."""
+"""What every service's `migrations/env.py` does: run its revisions over asyncpg with a short lock wait and retries.
+
+Two at once take turns by an advisory lock; the second finds nothing left to do.
+"""
 
 import asyncio
 import time
@@ -10,6 +13,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 LOCK_NOT_AVAILABLE = "55P03"
 RETRY_FOR_SECONDS = 60
+
+_TAKE_TURNS = text("SELECT pg_advisory_lock(hashtext('salesgrain migrations'))")
 
 
 def run(metadata: MetaData) -> None:
@@ -38,6 +43,8 @@ async def _migrate(url: str, metadata: MetaData) -> None:
 
 def _run_in_transaction(connection: Connection, metadata: MetaData) -> None:
     connection.execute(text("SET lock_timeout = '2s'"))
+    # Of the session, which ends with the run: Alembic looks at the present revision before its own transaction.
+    connection.execute(_TAKE_TURNS)
     connection.commit()
     context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
     with context.begin_transaction():

@@ -1,4 +1,4 @@
-"""The tables that every service has: outbox, consumer state, dead letters, idempotency, people directory, feeds.
+"""The tables that every service has: outbox, consumer state, dead letters, idempotency, directory, feeds.
 
 A service adds them to its own metadata, so that they live in its database and in its migrations.
 """
@@ -167,6 +167,19 @@ def _directory(metadata: MetaData) -> None:
         Column("external_id", Text, nullable=False),
         Column("parent_id", Uuid),
         Column("manager_id", Uuid),
+        Column("version", BigInteger, nullable=False),
+        Column("deleted", Boolean, nullable=False),
+    )
+    # The SHA-256 of each key's secret in hexadecimal: every service verifies keys by itself.
+    Table(
+        "directory_api_key",
+        metadata,
+        Column("key_id", Uuid, primary_key=True),
+        Column("hash", Text, nullable=False),
+        Column("role", Text, nullable=False),
+        Column("person", Text),
+        Column("scopes", JSONB, nullable=False),
+        Column("expires_at", Moment),
         Column("version", BigInteger, nullable=False),
         Column("deleted", Boolean, nullable=False),
     )

@@ -1,6 +1,6 @@
-"""What goals announces: people, teams, goals with their quotas, and progress."""
+"""What goals announces: people, teams, API keys, goals with their quotas, and progress."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
@@ -58,6 +58,28 @@ class PersonChanged(StateEvent, frozen=True, kw_only=True):
         return f"person:{self.person_id}"
 
 
+class ApiKeyChanged(StateEvent, frozen=True, kw_only=True):
+    """What proves an API key and what it may do; `hash` is the SHA-256 of its secret in hexadecimal.
+
+    A key that was taken back is a tombstone. Its name stays with goals, its secret with whom it was shown to.
+    """
+
+    type: ClassVar[str] = "goals.api_key.changed.v1"
+    topic: ClassVar[str] = PEOPLE
+    source: ClassVar[str] = "/goals"
+
+    key_id: UUID
+    hash: str
+    role: Role
+    person: str | None = None
+    scopes: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+    @property
+    def stream(self) -> str:
+        return f"api_key:{self.key_id}"
+
+
 class GoalChanged(StateEvent, frozen=True, kw_only=True):
     """A goal and everything of kpi that it depends on: `watches` is the whole present set."""
 
@@ -105,4 +127,4 @@ class GoalProgressed(StateEvent, frozen=True, kw_only=True):
         return f"progress:{self.goal_id}:{self.person_id or 'goal'}"
 
 
-EVENTS: tuple[type[Event], ...] = (TeamChanged, PersonChanged, GoalChanged, GoalProgressed)
+EVENTS: tuple[type[Event], ...] = (TeamChanged, PersonChanged, ApiKeyChanged, GoalChanged, GoalProgressed)

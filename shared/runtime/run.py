@@ -18,7 +18,9 @@ from shared.bus.relay import Relay
 from shared.db.faultpoints import arm_from_environment
 from shared.logging import get_logger
 from shared.runtime.housekeeping import bus_retention, housekeeping
+from shared.runtime.key_uses import report_key_uses
 from shared.runtime.service import Job, Loop, Peers, Service
+from shared.web.health import start_draining
 
 log = get_logger(__name__)
 
@@ -106,16 +108,23 @@ async def _first_to_end(wanted: asyncio.Task[None], other: asyncio.Task[None]) -
 
 
 @contextlib.asynccontextmanager
-async def background(services: Sequence[Service], bus: Bus, peers: Peers) -> AsyncIterator[None]:
-    """Run relay, consumers, jobs and loops of `services` within the block."""
-    tasks: list[asyncio.Task[None]] = [
+async def background(services: Sequence[Service], bus: Bus, peers: Peers) -> AsyncIterator[Sequence[Consumer]]:
+    """Run relay, consumers, jobs and loops of `services` within the block, which gets the consumers."""
+    export = HttpExport({name: getattr(peers, name) for name in ("pipeline", "kpi", "goals", "notify")})
+    consumers = [
+        Consumer(service.database, bus, subscription, export)
+        for service in services
+        for subscription in service.subscriptions
+    ]
+    tasks = [
         asyncio.create_task(work(), name=f"{service.name}:{name}")
         for service in services
         for name, work in _work_of(service, bus, peers)
     ]
+    tasks += [asyncio.create_task(consumer.run(), name=f"consumer:{consumer.group}") for consumer in consumers]
     tasks.append(asyncio.create_task(_repeating(bus_retention(bus))(), name="bus:retention"))
     try:
-        yield
+        yield consumers
     finally:
         for task in tasks:
             task.cancel()
@@ -125,11 +134,8 @@ async def background(services: Sequence[Service], bus: Bus, peers: Peers) -> Asy
 
 
 def _work_of(service: Service, bus: Bus, peers: Peers) -> Iterator[tuple[str, Work]]:
-    export = HttpExport({name: getattr(peers, name) for name in ("pipeline", "kpi", "goals", "notify")})
     yield "relay", Relay(service.database, bus, service.name).run
-    for subscription in service.subscriptions:
-        yield f"consumer:{subscription.group}", Consumer(service.database, bus, subscription, export).run
-    for job in (*service.jobs, *housekeeping(service)):
+    for job in (*service.jobs, *housekeeping(service), report_key_uses(service, peers)):
         yield f"job:{job.name}", _repeating(job)
     for loop in service.loops:
         yield f"loop:{loop.name}", _restarting(loop, service)
@@ -171,7 +177,7 @@ async def _alone(loop: Loop, service: Service) -> None:
 def _stop_on_signals(server: HttpServer, services: Sequence[Service]) -> None:
     def stop(number: int) -> None:
         for service in services:
-            service.app.state.draining = True
+            start_draining(service.app)
         server.handle_exit(number, None)
 
     running = asyncio.get_running_loop()

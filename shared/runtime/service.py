@@ -7,7 +7,6 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from shared.auth.tokens import TokenVerifier
-from shared.bus.protocol import Bus
 from shared.bus.subscription import Subscription
 from shared.clock import Clock
 from shared.db.engine import Database
@@ -29,7 +28,6 @@ class Resources:
     """What a service is built from; opened and closed by the runtime, never by the service."""
 
     database: Database
-    bus: Bus
     peers: Peers
     http: HttpClient
     verifier: TokenVerifier

@@ -8,6 +8,8 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
+from shared.auth.api_keys import ApiKeys
+from shared.auth.authenticator import Authenticator
 from shared.auth.tokens import TokenVerifier
 from shared.bus.subscription import Subscription
 from shared.clock import Clock
@@ -17,7 +19,7 @@ from shared.web import dead_letters, stream_tickets
 from shared.web.exports import ExportSource, export_router
 from shared.web.failures import install
 from shared.web.fast import FastRoute, served_directly
-from shared.web.health import Check, health_routes
+from shared.web.health import Check, Readiness, health_routes, platform_checks
 from shared.web.middleware import BodyLimitMiddleware, RequestMiddleware
 from shared.web.openapi import VERSION, complete, operation_id
 from shared.web.pagination import Cursors
@@ -71,16 +73,25 @@ def create_app(  # noqa: PLR0913 - the one place where a service's edge is put t
     app.state.name = name
     app.state.context = context
     app.state.database = database
-    app.state.verifier = verifier
+    app.state.authenticator = Authenticator(verifier, ApiKeys(database, clock), _service_token(settings))
     app.state.clock = clock
     app.state.subscriptions = tuple(subscriptions)
     app.state.cursors = Cursors(_cursor_secret(settings))
-    app.state.draining = False
+    app.state.readiness = Readiness({**platform_checks(name, database), **_auth_check(verifier), **(readiness or {})})
     install(app)
-    app.router.routes.extend(health_routes(name, database, readiness or {}))
+    app.router.routes.extend(health_routes(name, database, app.state.readiness))
     _include(app, f"/{name}/v1", [*routers, export_router(exports or {}), dead_letters.router, stream_tickets.router])
     _surround(app, name, settings)
     return app
+
+
+def _service_token(settings: Settings) -> str | None:
+    return settings.service_token.get_secret_value() if settings.service_token else None
+
+
+def _auth_check(verifier: TokenVerifier) -> Mapping[str, Check]:
+    # Keys that are given need no looking after; those of an issuer must have come before anybody can be let in.
+    return {} if verifier.issuer_keys is None else {"auth": verifier.issuer_keys.check}
 
 
 def _cursor_secret(settings: Settings) -> bytes:

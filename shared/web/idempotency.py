@@ -177,7 +177,7 @@ async def key_of(request: Request) -> StoredKey | None:
     if not _KEY.fullmatch(told):
         detail: Text = {"zh": "应为 1 至 255 个可见的 ASCII 字符", "en": "must be 1 to 255 visible ASCII characters"}
         raise invalid([FieldError("", "invalid_format", detail, header=HEADER)])
-    scope = f"{authenticate(request).subject}\n{request.method} {request.scope['path']}"
+    scope = f"{(await authenticate(request)).subject}\n{request.method} {request.scope['path']}"
     return StoredKey(scope, told, await digest_of(request))
 
 

@@ -31,7 +31,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        cause = _cause_of(scope)
+        cause = cause_of(scope)
         method: str = scope["method"]
         exchange = _Exchange(send, cause.correlation_id.encode(), without_body=method == "HEAD")
         if method == "HEAD":
@@ -57,7 +57,7 @@ class RequestMiddleware:
 
     def _account(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = _template(scope)
-        _duration(self._service, method if method in _METHODS else "other", route, status).observe(seconds)
+        duration_of(self._service, method if method in METHODS else "other", route, status).observe(seconds)
         principal = scope.get("principal")
         log_access(
             {
@@ -72,11 +72,12 @@ class RequestMiddleware:
         )
 
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 @cache
-def _duration(service: str, method: str, route: str, status: int) -> Histogram:
+def duration_of(service: str, method: str, route: str, status: int) -> Histogram:
+    """Return where the time of such requests is counted; `route` is a template, never a path."""
     return HTTP_DURATION.labels(service, method, route, status)
 
 
@@ -91,7 +92,8 @@ def _template(scope: Scope) -> str:
     return found or ("other" if "endpoint" in scope else "unmatched")
 
 
-def _cause_of(scope: Scope) -> Cause:
+def cause_of(scope: Scope) -> Cause:
+    """Return what causes a request: X-Request-ID and traceparent where they are well formed, otherwise new ones."""
     request_id = traceparent = None
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):

@@ -16,6 +16,12 @@ VERSION = "1.0.0"
 _METHODS = ("get", "put", "post", "delete", "patch")
 _SCHEMA_PREFIX = "#/components/schemas/"
 _PROBLEM_RESPONSE = {"$ref": "#/components/responses/Problem"}
+_BEARER: Document = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token of the issuer, or an API key (`sg_...`) within its scopes.",
+}
 _PROBLEM: Document = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
@@ -74,13 +80,20 @@ def complete(document: Document) -> Document:
             "content": {"application/problem+json": {"schema": {"$ref": f"{_SCHEMA_PREFIX}Problem"}}},
         }
     }
-    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    components["securitySchemes"] = {"bearer": _BEARER}
     return document
 
 
 def openapi_with_all(apps: Mapping[str, FastAPI]) -> Document:
-    """Return one document for all services; a name for two different things gets the service's name before it."""
-    documents = {name: copy.deepcopy(app.openapi()) for name, app in apps.items()}
+    """Return one document for all services."""
+    return merged_documents({name: copy.deepcopy(app.openapi()) for name, app in apps.items()})
+
+
+def merged_documents(documents: Mapping[str, Document]) -> Document:
+    """Return one document for those of all services, which are changed.
+
+    A name for two different things gets the service's name before it.
+    """
     merged: Document = {
         "openapi": "3.1.0",
         "info": {"title": "SalesGrain", "version": VERSION},

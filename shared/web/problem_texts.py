@@ -51,6 +51,10 @@ TEXTS: Mapping[str, Text] = {
         "zh": "票据无效、已使用或已过期，请重新获取。",
         "en": "The ticket is unknown, used or expired: get a new one.",
     },
+    "insufficient_scope": {
+        "zh": "该 API 密钥的授权范围（scopes）不包括此操作。",
+        "en": "The scopes of this API key do not cover this.",
+    },
     "forbidden": {"zh": "您的角色不能执行此操作。", "en": "Your role may not do this."},
     "precondition_required": {
         "zh": "请用 If-Match 给出您所修改的版本（* 表示任意版本）。",
@@ -80,6 +84,19 @@ TEXTS: Mapping[str, Text] = {
     "database_unavailable": {
         "zh": "数据库暂不可用，请稍后重试。",
         "en": "The database cannot be reached: retry in a moment.",
+    },
+    "starting": {
+        "zh": "服务正在启动，请稍后重试。",
+        "en": "The service is starting: retry in a moment.",
+    },
+    "upstream_unavailable": {
+        "zh": "该服务暂时没有可用的实例，请稍后重试。",
+        "en": "No instance of this service can be reached: retry in a moment.",
+    },
+    "outcome_unknown": {
+        "zh": "服务在应答之前中断，无法得知请求是否已执行；请用同一 Idempotency-Key 重试。",
+        "en": "The service broke off before it answered; it may have done what you asked. "
+        "Repeat with the same Idempotency-Key.",
     },
     "internal_error": {
         "zh": "发生了意外错误；报告问题时请附上 request_id。",

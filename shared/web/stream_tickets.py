@@ -78,7 +78,7 @@ async def _stream_principal(
         str | None, Query(max_length=200, description="A one-use ticket, instead of the Authorization header.")
     ] = None,
 ) -> Principal:
-    return authenticate(request) if ticket is None else await redeem(request, ticket)
+    return await authenticate(request) if ticket is None else await redeem(request, ticket)
 
 
 StreamPrincipal = Annotated[Principal, Depends(_stream_principal)]

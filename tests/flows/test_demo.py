@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.kafka_brokers import KafkaMissingError, check_tools, leave_out
+
 DATA = Path(__file__).resolve().parents[2] / "deploy" / "demo" / "data"
 QUARTER = "close_date >= '2017-10-01' AND close_date < '2018-01-01'"
 
@@ -35,18 +37,14 @@ def file() -> Iterator[sqlite3.Connection]:
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `salesgrain demo --once --json` wrote, with what it printed."""
-    result = tmp_path_factory.mktemp("demo") / "demo.json"
-    command = [
-        sys.executable,
-        "-c",
-        "from deploy.command_line import main; main()",
-        "demo",
-        "--once",
-        "--json",
-        str(result),
-    ]
+    return play(tmp_path_factory.mktemp("demo") / "demo.json", within=280)
+
+
+def play(result: Path, *options: str, within: float) -> dict[str, Any]:
+    program = [sys.executable, "-c", "from deploy.command_line import main; main()"]
+    command = [*program, "demo", "--once", "--json", str(result), *options]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=280, check=False, env=os.environ | {"LOG_LEVEL": "WARNING"}
+        command, capture_output=True, text=True, timeout=within, check=False, env=os.environ | {"LOG_LEVEL": "WARNING"}
     )
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
     return json.loads(result.read_text(encoding="utf-8")) | {"screen": done.stdout}
@@ -125,6 +123,19 @@ def test_the_live_scene(shown: dict[str, Any]) -> None:
     assert shown["measured"]["moves"] == 200
     assert shown["measured"]["verify"].startswith("verify: ")
     assert shown["measured"]["verify"].endswith(" cells equal")
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(900)
+def test_the_distributed_mode_shows_the_same_figures(shown: dict[str, Any], tmp_path: Path) -> None:
+    try:
+        check_tools()
+    except KafkaMissingError as missing:
+        leave_out(missing)
+    distributed = play(tmp_path / "demo.json", "--distributed", within=850)
+    assert json.dumps(distributed["figures"], sort_keys=True) == json.dumps(shown["figures"], sort_keys=True)
+    assert distributed["measured"]["verify"].endswith(" cells equal")
+    assert distributed["measured"]["moves"] == shown["measured"]["moves"] == 200
 
 
 def test_the_first_screen_is_short(shown: dict[str, Any]) -> None:

@@ -74,3 +74,13 @@ def test_a_trace_goes_on_and_a_broken_one_begins_anew() -> None:
     first = new_traceparent()
     assert new_traceparent(first).split("-")[1] == first.split("-")[1]
     assert new_traceparent("nonsense") != new_traceparent("nonsense")
+
+
+@pytest.mark.parametrize("weak", ["x" * 31, "with spaces " * 4, "密" * 40])
+def test_a_weak_service_token_is_refused_without_being_told(weak: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICE_TOKEN", weak)
+    with pytest.raises(ValidationError, match="at least 32 visible ASCII characters") as caught:
+        Settings.from_environment()
+    assert weak not in str(caught.value)
+    monkeypatch.setenv("SERVICE_TOKEN", "x" * 32)
+    assert Settings.from_environment().service_token is not None

@@ -7,14 +7,18 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.goals.store import goals, people, progress, teams
+from services.goals.store import api_keys, goals, people, progress, teams
 from shared.events.base import StateEvent
 from shared.events.codec import Message, encode
 from shared.events.goals import GOALS, PEOPLE
 
 Load = Callable[[AsyncConnection, Sequence[str]], Awaitable[Sequence[StateEvent]]]
 
-_PEOPLE_STREAMS = "SELECT 'person:' || id AS stream FROM person UNION ALL SELECT 'team:' || id FROM team"
+_PEOPLE_STREAMS = """
+    SELECT 'person:' || id AS stream FROM person
+    UNION ALL SELECT 'team:' || id FROM team
+    UNION ALL SELECT 'api_key:' || id FROM api_key
+"""
 _GOAL_STREAMS = """
     SELECT 'goal:' || id AS stream FROM goal
     UNION ALL SELECT 'progress:' || goal_id || ':' || holder FROM progress WHERE version > 0
@@ -77,6 +81,10 @@ async def _teams(tx: AsyncConnection, names: Sequence[str]) -> Sequence[StateEve
     return await teams.events(tx, _ids(names))
 
 
+async def _api_keys(tx: AsyncConnection, names: Sequence[str]) -> Sequence[StateEvent]:
+    return await api_keys.events(tx, _ids(names))
+
+
 async def _goals(tx: AsyncConnection, names: Sequence[str]) -> Sequence[StateEvent]:
     return await goals.events(tx, _ids(names))
 
@@ -87,6 +95,6 @@ async def _progress(tx: AsyncConnection, names: Sequence[str]) -> Sequence[State
 
 
 EXPORTS: Mapping[str, StateExport] = {
-    PEOPLE: StateExport(_PEOPLE_STREAMS, {"person": _people, "team": _teams}),
+    PEOPLE: StateExport(_PEOPLE_STREAMS, {"person": _people, "team": _teams, "api_key": _api_keys}),
     GOALS: StateExport(_GOAL_STREAMS, {"goal": _goals, "progress": _progress}),
 }

@@ -57,6 +57,26 @@ person = Table(
     CheckConstraint("availability_bp BETWEEN 0 AND 10000", name="availability"),
 )
 
+# API keys of machines: the SHA-256 of each secret, never the secret. Kept when taken back: histories name them.
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("person", Text),
+    Column("scopes", JSONB, nullable=False),
+    Column("expires_at", Moment),
+    Column("replaces", Uuid, ForeignKey("api_key.id")),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+    Column("last_used_at", Moment),
+    Column("version", BigInteger, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+)
+
 # Every version of every team and person: ids and numbers only, kept for ever.
 directory_history = Table(
     "directory_history",

@@ -110,7 +110,7 @@ async def post_move(request: Request) -> Response:
     Refused with 409 `gate_unmet` and every unmet criterion, or 409 `move_not_allowed`; nothing changes then. A manager
     may `override` with a reason. `If-Match` is optional. Reopening a won or lost deal is a move, too.
     """
-    who = authenticate(request)
+    who = await authenticate(request)
     deal_id = _deal_id(request)
     body = await read_body(request, _decoder, MoveBody)
     if body.override is not None and who.role == "rep":

@@ -7,7 +7,6 @@ import pytest
 from services.goals.service import build
 from services.goals.settings import GoalsSettings
 from shared.auth.development_issuer import DevelopmentIssuer
-from shared.bus.postgres import PostgresBus
 from shared.db.engine import Database
 from shared.http_client import HttpClient
 from shared.runtime.service import Peers, Resources
@@ -20,8 +19,7 @@ async def goals(service_database: Callable[[str], str]) -> AsyncIterator[Goals]:
     issuer, kpi, clock = DevelopmentIssuer.create(), KpiNeighbour(), Clock()
     neighbour = HttpClient(base_url="http://kpi", app=kpi)
     peers = Peers(neighbour, neighbour, neighbour, neighbour)
-    bus = PostgresBus(database)
-    service = build(GoalsSettings(), Resources(database, bus, peers, neighbour, issuer.verifier(), clock))
+    service = build(GoalsSettings(), Resources(database, peers, neighbour, issuer.verifier(), clock))
     client = HttpClient(base_url="http://goals", app=service.app)
     yield Goals(service, database, client, issuer, kpi, clock)
     await client.close()

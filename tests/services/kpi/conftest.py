@@ -7,7 +7,6 @@ import pytest
 from services.kpi.service import build
 from services.kpi.settings import KpiSettings
 from shared.auth.development_issuer import DevelopmentIssuer
-from shared.bus.postgres import PostgresBus
 from shared.db.engine import Database
 from shared.http_client import HttpClient
 from shared.runtime.service import Peers, Resources
@@ -19,9 +18,7 @@ async def kpi(service_database: Callable[[str], str]) -> AsyncIterator[Kpi]:
     database = Database(service_database("kpi"), "kpi-test", pool_size=4)
     issuer, clock = DevelopmentIssuer.create(), Clock()
     nobody = HttpClient(base_url="http://nobody.invalid")
-    resources = Resources(
-        database, PostgresBus(database), Peers(nobody, nobody, nobody, nobody), nobody, issuer.verifier(), clock
-    )
+    resources = Resources(database, Peers(nobody, nobody, nobody, nobody), nobody, issuer.verifier(), clock)
     service = build(KpiSettings(), resources)
     client = HttpClient(base_url="http://kpi", app=service.app)
     yield Kpi(service, database, client, issuer, clock)

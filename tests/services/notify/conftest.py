@@ -19,7 +19,6 @@ from services.notify.use_cases.holds import fire_due
 from services.notify.use_cases.sending import Sender
 from shared.auth.development_issuer import DevelopmentIssuer
 from shared.bus.consumer import apply_messages
-from shared.bus.postgres import PostgresBus
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.events.base import Event
@@ -166,7 +165,6 @@ async def make_notify(service_database: Callable[[str], str]) -> AsyncIterator[C
         clock = TestClock()
         resources = Resources(
             database,
-            PostgresBus(database),
             said.pop("peers", None) or Peers(nobody, nobody, nobody, nobody),
             outside,
             issuer.verifier(),

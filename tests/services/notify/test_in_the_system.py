@@ -38,7 +38,7 @@ async def system(
     await bus.prepare()
     await bus.close()
     issuer = DevelopmentIssuer.create()
-    async with assembled(urls.__getitem__, issuer, {"webhook_allow_private": True}) as assembly:
+    async with assembled(urls.__getitem__, urls["bus"], issuer, {"webhook_allow_private": True}) as assembly:
         token = {"authorization": f"Bearer {issuer.token('admin')}"}
         transport = httpx.ASGITransport(assembly.gateway)
         async with (

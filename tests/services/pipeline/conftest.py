@@ -7,7 +7,6 @@ import pytest
 from services.pipeline.service import build
 from services.pipeline.settings import PipelineSettings
 from shared.auth.development_issuer import DevelopmentIssuer
-from shared.bus.postgres import PostgresBus
 from shared.db.engine import Database
 from shared.http_client import HttpClient
 from shared.runtime.service import Peers, Resources
@@ -21,7 +20,7 @@ async def pipeline(service_database: Callable[[str], str]) -> AsyncIterator[Pipe
     issuer, clock = DevelopmentIssuer.create(), Clock()
     outside = HttpClient()
     peers = Peers(outside, outside, outside, outside)
-    resources = Resources(database, PostgresBus(database), peers, outside, issuer.verifier(), clock)
+    resources = Resources(database, peers, outside, issuer.verifier(), clock)
     service = build(PipelineSettings(), resources)
     client = HttpClient(base_url="http://pipeline", app=service.app)
     made = Pipeline(service, database, client, issuer, clock)

@@ -260,7 +260,7 @@ _decoder = msgspec.json.Decoder(Move)
 
 async def move(request: Request) -> Response:
     """Move a thing, quickly."""
-    principal = authenticate(request)
+    principal = await authenticate(request)
     command = await read_body(request, _decoder, MoveBody)
     return Response(
         msgspec.json.encode({"to_stage": command.to_stage, "by": principal.subject, **request.path_params}),
