@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
 
-.PHONY: help setup lock demo demo-distributed up test test-fast lint fmt types check kafka migrate revision bench docs secrets verify-compose clean
+.PHONY: help setup lock demo demo-distributed up test test-fast defects lint fmt types check kafka migrate revision \
+        bench docs secrets verify-compose clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -44,6 +45,9 @@ test: setup ## every test
 
 test-fast: setup ## without the tests that start or kill whole processes
 	@$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
+
+defects: setup ## build deliberate defects into a copy, one at a time: each must turn a test red (some minutes)
+	@$(BIN)/python -m tests.faults.defects $(ARGS)
 
 lint: setup ## ruff, the import contracts, the compose files and Dockerfiles
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -1,4 +1,4 @@
-"""What the command line does beside a live server, or without one: KPI rebuild and verify, dead letters."""
+"""What the command line does beside a live server, or without one: rebuild, verify, audit, dead letters."""
 
 import json
 from collections.abc import AsyncIterator
@@ -11,6 +11,8 @@ from deploy.embedded.mode import opened
 from services.kpi.settings import KpiSettings
 from services.kpi.use_cases.rebuild import rebuild
 from services.kpi.use_cases.verify import Verification, verify
+from shared.bus.arrivals import dense_topics
+from shared.bus.audit import Reader, audit_topic
 from shared.bus.dead_letters import UnknownDeadLetter, list_dead_letters, replay, show
 from shared.bus.exports import HttpExport
 from shared.clock import rfc3339
@@ -54,6 +56,35 @@ def verification_told(result: Verification) -> tuple[list[str], bool]:
         ], False
     behind = [f"verify: {result.behind} events of history are not counted yet"] if result.behind else []
     return [f"verify: {result.cells} cells equal", *behind], True
+
+
+async def audit_all(data_dir: Path, run_as: str | None, patience: float) -> tuple[list[str], bool]:
+    """Hold log, readers and KPI against the owners' histories; return what to print, and whether all is as they say.
+
+    Who is behind has `patience` seconds to catch up.
+    """
+    lines: list[str] = []
+    findings: list[str] = []
+    async with _beside(data_dir, run_as) as assembly:
+        export = _export(assembly)
+        for topic in sorted(dense_topics()):
+            audit = await audit_topic(assembly.bus, export, topic, _readers(assembly, topic), patience)
+            lines.append(f"audit: {topic}: {audit.streams} streams of history, {audit.records} events in the log")
+            findings += audit.findings
+        verification = await verify(assembly.services["kpi"].database, export, KpiSettings.from_environment())
+    lines.append(f"audit: {verification.cells} KPI cells")
+    findings += [f"kpi: {difference}" for difference in verification.differences]
+    told = f"audit: {len(findings)} findings" if findings else "audit: everything is as the histories say"
+    return [*lines, *findings[:LISTED], told], not findings
+
+
+def _readers(assembly: Assembly, topic: str) -> list[Reader]:
+    return [
+        Reader(service.database, subscription)
+        for service in assembly.services.values()
+        for subscription in service.subscriptions
+        if topic in subscription.topics
+    ]
 
 
 async def list_all_dead_letters(data_dir: Path, run_as: str | None) -> str:

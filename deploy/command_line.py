@@ -198,6 +198,20 @@ def topics(
     raise typer.Exit(0 if right else 1)
 
 
+@app.command()
+def audit(
+    data_dir: DataDirectory = None,
+    run_as: RunAs = None,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds that a reader may still be behind the history.")] = 30,
+) -> None:
+    """Hold log, readers and KPI against the owners' histories; exit 1 when an owner was restored from a backup."""
+    from deploy.administration import audit_all
+
+    lines, clean = _run(lambda: audit_all(data_dir or default_data_directory(), run_as, wait), level="WARNING")
+    typer.echo("\n".join(lines))
+    raise typer.Exit(0 if clean else 1)
+
+
 @kpi.command("rebuild")
 def kpi_rebuild(data_dir: DataDirectory = None, run_as: RunAs = None, alone: Alone = False) -> None:
     """Recompute every KPI from history beside live traffic, then switch to the result."""

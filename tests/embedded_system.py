@@ -66,7 +66,7 @@ class System:
 
     def processes(self) -> list[int]:
         """The server and everything that it started."""
-        return [self.pid, *_descendants(self.pid)]
+        return [self.pid, *descendants(self.pid)]
 
     def postmaster(self) -> int:
         """PostgreSQL's first process."""
@@ -179,8 +179,9 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _descendants(pid: int) -> list[int]:
-    return [each for child in _children(pid) for each in (child, *_descendants(child))]
+def descendants(pid: int) -> list[int]:
+    """Every process that `pid` started, and those that these started."""
+    return [each for child in _children(pid) for each in (child, *descendants(child))]
 
 
 def _command_line(pid: int) -> bytes:

@@ -47,6 +47,8 @@ class Moved:
 class Load:
     """Moves deals of its own process, and remembers every answer."""
 
+    come_again = COME_AGAIN
+
     def __init__(self, system: System, receiver: Receiver, seed: int) -> None:
         self.system = system
         self.moved: list[Moved] = []
@@ -116,10 +118,10 @@ class Load:
                 await asyncio.sleep(0.1)
                 continue
             self.statuses[answer.status_code] += 1
-            if answer.status_code in ANSWERED:
+            if answer.status_code in ANSWERED and "idempotency_in_progress" not in answer.text:
                 document: Json = answer.json()
                 return document if answer.status_code == 201 else None
-            assert answer.status_code in COME_AGAIN, answer.text
+            assert answer.status_code in self.come_again | {409}, answer.text
             await asyncio.sleep(0.05)
 
     async def _reader(self) -> None:
@@ -131,7 +133,7 @@ class Load:
                     answer = await caller.http.get(
                         "/kpi/v1/values", params={"kpi": "stage_entries", "scope": "org", "process": "load"}
                     )
-                    assert answer.status_code in {200, *COME_AGAIN}, answer.text
+                    assert answer.status_code in {200, *self.come_again}, answer.text
                     if answer.status_code == 200:
                         now = int(answer.json()["items"][0]["value"])
                         assert now >= entries, f"entries went back from {entries} to {now}"
@@ -147,14 +149,14 @@ class Load:
 
         await until(come, within)
 
-    async def accounted(self) -> None:
+    async def accounted(self, within: float = 60) -> None:
         """Every acknowledged move is in history exactly once, and nothing else is; each win has one alert."""
         history = [Moved(*row) for row in await self.system.rows("pipeline", _MOVES)]
         assert Counter(history) == Counter(self.moved)
         assert len({move.move for move in history}) == len(history)
         won = [move for move in history if move.to_stage == "won"]
         async with self.system.caller() as admin:
-            await self._alerted(admin, won)
+            await self._alerted(admin, won, within)
             count = await admin.value("won_count", grain="quarter")
             goal = await until(lambda: self._goal_at(admin, count["value"]))
             assert goal["result"] == count["value"]
@@ -165,14 +167,14 @@ class Load:
         goal: Json = await admin.get(f"/goals/v1/goals/{self._goal}")
         return goal if goal["result"] == result else None
 
-    async def _alerted(self, admin: Caller, won: list[Moved]) -> None:
+    async def _alerted(self, admin: Caller, won: list[Moved], within: float) -> None:
         wanted = Counter((f"deal:{move.deal}", move.version) for move in won)
 
         async def deliveries() -> list[Json] | None:
             found = await admin.everything("/notify/v1/deliveries")
             return found if all(each["state"] == "sent" for each in found) else None
 
-        sent = await until(deliveries, 60)
+        sent = await until(deliveries, within)
         alerts = await admin.everything("/notify/v1/alerts", rule_id=self._rule)
         assert Counter((one["subject"]["stream"], one["subject"]["version"]) for one in alerts) == wanted
         assert Counter(each["alert_id"] for each in sent if each["kind"] == "webhook") == Counter(

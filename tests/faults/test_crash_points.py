@@ -1,12 +1,16 @@
 """Die at every named place around commit, send and acknowledgement, the first, second and last time it is come to."""
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.faultpoints import armed, counted, crash
+from shared.bus.dead_letters import list_dead_letters, replay
+from shared.bus.subscription import Delivery
+from shared.db.faultpoints import Crashed, armed, counted, crash
 from tests.faults.scenario import play
-from tests.faults.toy import World
+from tests.faults.toy import GROUP, World, deal_id, fold, settle
 
 # How often one undisturbed course comes to each place.
 POINTS = {
@@ -56,4 +60,34 @@ async def test_the_connection_breaks_around_a_commit(world: World, commit: str) 
     place, hit = commit.split(":")
     with armed(place, int(hit), reset_connection):
         assert await play(world) == 1
+    assert await world.broken() == set()
+
+
+INDIGESTIBLE = 13
+BURIALS = [f"{place}:{hit}" for place in ("kpi.commit", "kpi.committed") for hit in range(1, 7)]
+
+
+async def indigestible(tx: AsyncConnection, deliveries: Sequence[Delivery]) -> None:
+    await fold(tx, deliveries)
+    if any(delivery.event.deal.amount == INDIGESTIBLE for delivery in deliveries):
+        message = "not that one"
+        raise ValueError(message)
+
+
+@pytest.mark.parametrize("commit", BURIALS)
+async def test_death_around_a_dead_letter_loses_neither_it_nor_its_place(world: World, commit: str) -> None:
+    """F15 with F5: the letter and the position behind its event are one commit."""
+    for amount in (1, INDIGESTIBLE, 3, 4):
+        await world.change(1, amount)
+    place, hit = commit.split(":")
+    relay, subscription = world.relay(), world.subscription(indigestible)
+    first = world.consumer(subscription=subscription)
+    with armed(place, int(hit), crash), pytest.raises(Crashed):
+        await settle(relay, first)
+    await first.close()
+    await settle(relay, world.consumer(subscription=subscription))
+    async with world.kpi.transaction() as tx:
+        (letter,) = await list_dead_letters(tx, GROUP, 10)
+    assert (letter.stream, letter.version) == (f"deal:{deal_id(1)}", 2)
+    assert (await replay(world.kpi, [world.subscription()], letter.id)).result == "applied"
     assert await world.broken() == set()

@@ -101,6 +101,31 @@ async def test_who_was_frozen_is_replaced_and_does_no_harm_when_it_comes_back(wo
             assert await at_rest()
 
 
+async def test_who_froze_within_its_transaction_gives_the_rows_away(world: World) -> None:
+    """F6: the server ends a transaction that does nothing for ten seconds; what it had written is not there."""
+
+    async def at_rest() -> bool:
+        return not await world.broken()
+
+    async with running(world, "slow") as frozen:
+        assert frozen.stdout is not None
+        for number in range(40):
+            await world.change(number % 8, number)
+        async with asyncio.timeout(30):
+            while await frozen.stdout.readline() != b"in transaction\n":
+                pass
+        frozen.send_signal(signal.SIGSTOP)
+        async with running(world, "run"):
+            await until(at_rest, 60)
+            frozen.send_signal(signal.SIGCONT)
+            for number in range(40):
+                await world.change(number % 8, number + 100)
+            await until(at_rest, 30)
+        # The thawed one works alone now.
+        await world.change(1, 1)
+        await until(at_rest, 60)
+
+
 async def test_killed_again_and_again_under_load(world: World) -> None:
     """F23: everything that was committed is counted exactly once in the end."""
     chance = random.Random(20260105)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.consumer import Consumer
 from shared.bus.postgres import PostgresBus
-from shared.bus.protocol import TopicPartition
+from shared.bus.protocol import Bus, TopicPartition
 from shared.bus.relay import Relay
 from shared.bus.subscription import Delivery, Subscription
 from shared.db.engine import Database
@@ -141,7 +141,7 @@ class ToyExport:
 class World:
     """Two services' databases and the log between them."""
 
-    def __init__(self, pipeline: Database, kpi: Database, bus: PostgresBus) -> None:
+    def __init__(self, pipeline: Database, kpi: Database, bus: Bus) -> None:
         self.pipeline = pipeline
         self.kpi = kpi
         self.bus = bus
@@ -204,7 +204,7 @@ class World:
             "I1": all(versions[deal] == [*range(1, version + 1)] for deal, version in deals.items()),
             "I2": outbox == 0,
             "I3": {message.headers["ce_id"] for message in log} == {str(event_id(f"deal:{d}", v)) for d, v in told},
-            "I4": _first_occurrences_ascend(log),
+            "I4": first_occurrences_ascend(log),
             "I5": positions == {f"deal:{deal}": version for deal, version in deals.items()} and parked == 0,
             "I6": cells == {(owner, total, changes) for owner, (total, changes) in totals.items()},
             "I7": ledger == dict.fromkeys(told, 1),
@@ -238,7 +238,7 @@ async def write_change(tx: AsyncConnection, number: int, amount: int, request: s
     await announce_messages(tx, [message])
 
 
-def _first_occurrences_ascend(log: Sequence[Message]) -> bool:
+def first_occurrences_ascend(log: Sequence[Message]) -> bool:
     last: dict[str, int] = {}
     seen: set[str] = set()
     for message in log:

@@ -2,13 +2,29 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.opening import open_bus
+from shared.bus.subscription import Delivery
 from shared.db.engine import Database
 from shared.db.faultpoints import arm_from_environment
-from tests.faults.toy import World, settle
+from tests.faults.toy import World, fold, settle
 
 WRITES = 12
+
+
+async def slow_once(tx: AsyncConnection, deliveries: Sequence[Delivery]) -> None:
+    """Say that the transaction is open, and leave time to be frozen in it; only in the first one."""
+    await fold(tx, deliveries)
+    if not said:
+        said.append("in transaction")
+        print(*said, flush=True)
+        await asyncio.sleep(2)
+
+
+said: list[str] = []
 
 
 async def play(role: str, world: World) -> None:
@@ -22,6 +38,8 @@ async def play(role: str, world: World) -> None:
             pass
     elif role == "settle":
         await settle(world.relay(), world.consumer())
+    elif role == "slow":
+        await asyncio.gather(world.relay().run(), world.consumer(subscription=world.subscription(slow_once)).run())
     else:
         await asyncio.gather(world.relay().run(), world.consumer().run())
     await world.close()

@@ -10,6 +10,9 @@ from shared.db.engine import Database
 
 # The organisation is no owner: its cells hold everybody's facts.
 ORGANISATION = 0
+# Where a pooled connection keeps what it knows.
+_OWNERS_KNOWN = "owner_numbers"
+_SLICES_KNOWN = "slice_numbers"
 
 _OWNERS = text("SELECT id, key FROM owner WHERE key = ANY(:keys)")
 _NEW_OWNERS = text("INSERT INTO owner (key) SELECT unnest(CAST(:keys AS text[])) ON CONFLICT DO NOTHING")
@@ -30,27 +33,29 @@ _NEW_SLICES = text(
 class Numbers:
     """The numbers known to this process; new ones are made in a short transaction of their own.
 
-    They outlive a rollback of whoever asked: a number without cells does no harm, a forgotten one would.
+    They outlive a rollback of whoever asked: a number without cells does no harm, a forgotten one would. But they are
+    remembered only as long as the connection lives that asks: a database that was restored, or failed over to a replica
+    that was behind, cuts all connections, and may have forgotten numbers or given them to others since.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._owners: dict[str | None, int] = {None: ORGANISATION}
-        self._slices: dict[Dims, int] = {}
 
-    async def owners(self, keys: Iterable[str | None]) -> dict[str | None, int]:
+    async def owners(self, tx: AsyncConnection, keys: Iterable[str | None]) -> dict[str | None, int]:
         """Return the numbers of (at least) these owner keys; null is the organisation."""
-        wanted = sorted({key for key in keys if key is not None and key not in self._owners})
+        known: dict[str | None, int] = tx.info.setdefault(_OWNERS_KNOWN, {None: ORGANISATION})
+        wanted = sorted({key for key in keys if key is not None and key not in known})
         if wanted:
-            async with self._database.transaction() as tx:
-                await tx.execute(_NEW_OWNERS, {"keys": wanted})
+            async with self._database.transaction() as own:
+                await own.execute(_NEW_OWNERS, {"keys": wanted})
             async with self._database.autocommit() as connection:
-                self._owners.update(await known_owners(connection, wanted))
-        return self._owners
+                known.update(await known_owners(connection, wanted))
+        return known
 
-    async def slices(self, dims: Iterable[Dims]) -> dict[Dims, int]:
+    async def slices(self, tx: AsyncConnection, dims: Iterable[Dims]) -> dict[Dims, int]:
         """Return the numbers of (at least) these slices."""
-        wanted = sorted({one for one in dims if one not in self._slices})
+        known: dict[Dims, int] = tx.info.setdefault(_SLICES_KNOWN, {})
+        wanted = sorted({one for one in dims if one not in known})
         if wanted:
             columns = {
                 "processes": [one.process for one in wanted],
@@ -59,13 +64,13 @@ class Numbers:
                 "sources": [one.source for one in wanted],
                 "currencies": [one.currency for one in wanted],
             }
-            async with self._database.transaction() as tx:
-                await tx.execute(_NEW_SLICES, columns)
+            async with self._database.transaction() as own:
+                await own.execute(_NEW_SLICES, columns)
             async with self._database.autocommit() as connection:
                 for row in await connection.execute(_SLICES, columns):
                     dims_of_row = Dims(row.process, row.stage, row.product, row.source, row.currency)
-                    self._slices[dims_of_row] = row.id
-        return self._slices
+                    known[dims_of_row] = row.id
+        return known
 
 
 async def known_owners(tx: AsyncConnection, keys: Iterable[str]) -> dict[str, int]:

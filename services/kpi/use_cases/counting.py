@@ -99,8 +99,8 @@ class Counting:
             if number % EVENTS_PER_SLICE == EVENTS_PER_SLICE - 1:
                 await asyncio.sleep(0)
         changes = tally.changes()
-        owners = await self._numbers.owners({one.fact.owner for one in tally.told} | {key.owner for key in changes})
-        slices = await self._numbers.slices({one.fact.dims for one in tally.told} | {key.dims for key in changes})
+        owners = await self._numbers.owners(tx, {one.fact.owner for one in tally.told} | {key.owner for key in changes})
+        slices = await self._numbers.slices(tx, {one.fact.dims for one in tally.told} | {key.dims for key in changes})
         entities = {stream: Entity(versions[stream], course) for stream, course in tally.courses.items()}
         numbers = Numbering(await save_entities(tx, generation, entities), owners, slices)
         await take_back(tx, tally.taken, numbers)

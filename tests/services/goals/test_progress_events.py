@@ -69,6 +69,13 @@ async def test_duplicates_and_late_values_change_nothing(goals: Goals):
     assert (await goals.ok("GET", f"/goals/{made['id']}"))["result"] == "300.00"
 
 
+async def test_a_goal_made_after_a_late_value_begins_with_the_newest(goals: Goals):
+    await goals.tell(value_message(watch(), "300.00", 20))
+    await goals.tell(value_message(watch(), "200.00", 15))
+    made = await goals.ok("POST", "/goals", GOAL)
+    assert (await goals.ok("GET", f"/goals/{made['id']}"))["result"] == "300.00"
+
+
 async def test_out_of_order_within_one_batch_the_newest_counts(goals: Goals):
     await goals.ok("POST", "/goals", GOAL)
     await goals.announced()
