@@ -186,7 +186,7 @@ def topics(
     check: Annotated[bool, typer.Option("--check", help="Make nothing, only say what differs.")] = False,
     replication: Annotated[int, typer.Option("--replication", min=1, help="Copies of each partition in Kafka.")] = 1,
 ) -> None:
-    """List the topics; with BUS_URL, make what is missing there, and exit 1 when something stays different."""
+    """List the topics; with BUS_URL, make what is missing there, and exit 1 when something stays wrong."""
     from deploy.topics import prepare_topics, show_topics
 
     bus_url = _settings().bus_url

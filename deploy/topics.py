@@ -20,7 +20,10 @@ def show_topics() -> str:
 
 
 async def prepare_topics(bus_url: str, replication: int, *, check_only: bool) -> tuple[str, bool]:
-    """Make what is missing in the log (unless `check_only`); return what to print, and whether all is right."""
+    """Make what is missing in the log (unless `check_only`); return what to print, and whether all is right.
+
+    What an operator set otherwise (retention) is told, and is right unless it is asked for by `check_only`.
+    """
     try:
         if bus_url.startswith("postgresql"):
             return await _prepare_postgres(bus_url, check_only=check_only)
@@ -29,7 +32,8 @@ async def prepare_topics(bus_url: str, replication: int, *, check_only: bool) ->
             findings = await arrange_topics(admin, prefix=prefix, replication=replication, check_only=check_only)
     except (UnknownLog, KafkaUnavailable) as error:
         return f"salesgrain: BUS_URL: {error}", False
-    return "\n".join(map(_line, findings)), all(finding.state != "differs" for finding in findings)
+    refused = ("wrong", "changed") if check_only else ("wrong",)
+    return "\n".join(map(_line, findings)), all(finding.state not in refused for finding in findings)
 
 
 def _line(finding: Finding) -> str:

@@ -10,10 +10,10 @@ from shared.events.catalogue import TOPICS, Topic
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is so with a topic: as it should be, made so just now, or different in a way left to the operator."""
+    """What is so with a topic: as it should be, made so just now, set otherwise by an operator, or wrong."""
 
     topic: str
-    state: Literal["fine", "made", "differs"]
+    state: Literal["fine", "made", "changed", "wrong"]
     text: str
 
 
@@ -47,7 +47,7 @@ async def arrange_topics(
         if there is not None:
             findings += await _compare(admin, topic, there, replication, check_only=check_only)
         elif check_only:
-            findings.append(Finding(name, "differs", "is missing"))
+            findings.append(Finding(name, "wrong", "is missing"))
         else:
             await admin.create(name, topic.partitions, replication, settings_of(topic, replication))
             findings.append(Finding(name, "made", f"{topic.partitions} partitions, replication {replication}"))
@@ -57,26 +57,34 @@ async def arrange_topics(
 async def _compare(
     admin: KafkaAdmin, topic: Topic, there: FoundTopic, replication: int, *, check_only: bool
 ) -> list[Finding]:
-    differences = [Finding(there.name, "differs", text) for text in _differences(topic, there, replication)]
+    differences = [
+        *(Finding(there.name, "wrong", text) for text in _faults(topic, there, replication)),
+        *(Finding(there.name, "changed", text) for text in _changes(topic, there, replication)),
+    ]
     if there.partitions < topic.partitions:
         few = f"{there.partitions} partitions, the catalogue says {topic.partitions}"
         if check_only:
-            differences.append(Finding(there.name, "differs", few))
+            differences.append(Finding(there.name, "wrong", few))
         else:
             await admin.add_partitions(there.name, topic.partitions)
             differences.append(Finding(there.name, "made", f"had {few}: added"))
     return differences or [Finding(there.name, "fine", f"{there.partitions} partitions")]
 
 
-def _differences(topic: Topic, there: FoundTopic, replication: int) -> Iterator[str]:
+def _faults(topic: Topic, there: FoundTopic, replication: int) -> Iterator[str]:
+    """Tell what breaks the contract: order per key, or that nothing acknowledged is lost."""
     if there.partitions > topic.partitions:
         yield f"{there.partitions} partitions, the catalogue says {topic.partitions}: a topic cannot shrink"
     if there.replication < replication:
         yield f"replication {there.replication}, wanted {replication}: reassign its replicas"
+    policy = there.settings.get("cleanup.policy")
+    if policy != "delete":
+        yield f"cleanup.policy is {policy}, the catalogue says delete: compaction loses events"
+
+
+def _changes(topic: Topic, there: FoundTopic, replication: int) -> Iterator[str]:
+    """Tell what an operator may have chosen to set otherwise."""
     wanted = settings_of(topic, max(replication, there.replication))
-    for name in ("cleanup.policy", "retention.ms"):
+    for name in ("retention.ms", "min.insync.replicas"):
         if there.settings.get(name) != wanted[name]:
-            yield f"{name} is {there.settings.get(name)}, the catalogue says {wanted[name]}"
-    in_sync = there.settings.get("min.insync.replicas")
-    if in_sync != wanted["min.insync.replicas"]:
-        yield f"min.insync.replicas is {in_sync}, for {there.replication} replicas {wanted['min.insync.replicas']}"
+            yield f"{name} is {there.settings.get(name)}, by the catalogue it is {wanted[name]}"

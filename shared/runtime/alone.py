@@ -13,6 +13,7 @@ from typing import TypeVar
 import uvloop
 from pydantic import ValidationError
 
+from shared.auth.development_issuer import ISSUER as DEVELOPMENT_ISSUER
 from shared.auth.opening import open_verifier
 from shared.auth.tokens import TokenVerifier
 from shared.bus.opening import UnknownLog, read_kafka_url
@@ -69,6 +70,8 @@ def _missing(settings: Settings) -> list[str]:
     ]
     if not (settings.auth_jwks_file or settings.auth_jwks_url or settings.auth_issuer.startswith("http")):
         lines.append("AUTH_ISSUER is not set: the URL of the OIDC issuer (or set AUTH_JWKS_URL or AUTH_JWKS_FILE)")
+    elif settings.environment == "production" and settings.auth_issuer == DEVELOPMENT_ISSUER:
+        lines.append("AUTH_ISSUER is not set: in production no token of a development issuer is taken")
     if settings.bus_url and not settings.bus_url.startswith("postgresql"):
         try:
             read_kafka_url(settings.bus_url)

@@ -63,12 +63,12 @@ def test_partitions_are_added_and_never_taken_away(kafka_servers: list[str], run
     create(kafka_servers, prefix + DEALS, 2, settings_of(TOPICS[DEALS], 1))
     create(kafka_servers, prefix + PROCESSES, 3, settings_of(TOPICS[PROCESSES], 1))
     checked = run("--check")
-    assert f"{prefix + DEALS:32} differs  2 partitions, the catalogue says 4" in checked.stderr
+    assert f"{prefix + DEALS:32} wrong    2 partitions, the catalogue says 4" in checked.stderr
     result = run()
     assert result.exit_code == 1
     assert f"{prefix + DEALS:32} made     had 2 partitions, the catalogue says 4: added" in result.stderr
     assert (
-        f"{prefix + PROCESSES:32} differs  3 partitions, the catalogue says 1: a topic cannot shrink" in result.stderr
+        f"{prefix + PROCESSES:32} wrong    3 partitions, the catalogue says 1: a topic cannot shrink" in result.stderr
     )
     again = run()
     assert f"{prefix + DEALS:32} fine     4 partitions" in again.stderr
@@ -77,13 +77,22 @@ def test_partitions_are_added_and_never_taken_away(kafka_servers: list[str], run
 
 @pytest.mark.kafka
 def test_settings_that_somebody_changed_are_told_and_left(kafka_servers: list[str], run: Run, prefix: str) -> None:
-    create(kafka_servers, prefix + DEALS, 4, {"cleanup.policy": "compact", "retention.ms": "60000"})
+    create(kafka_servers, prefix + DEALS, 4, {"cleanup.policy": "delete", "retention.ms": "60000"})
     for _ in range(2):
         result = run("--replication", "1")
-        assert result.exit_code == 1
-        assert "cleanup.policy is compact, the catalogue says delete" in result.stderr
-        assert "retention.ms is 60000, the catalogue says 1209600000" in result.stderr
-    assert "replication 1, wanted 3: reassign its replicas" in run("--check", "--replication", "3").stderr
+        assert result.exit_code == 0
+        assert f"{prefix + DEALS:32} changed  retention.ms is 60000, by the catalogue it is 1209600000" in result.stdout
+    checked = run("--check", "--replication", "3")
+    assert checked.exit_code == 1
+    assert "replication 1, wanted 3: reassign its replicas" in checked.stderr
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_compacted_is_refused(kafka_servers: list[str], run: Run, prefix: str) -> None:
+    create(kafka_servers, prefix + DEALS, 4, settings_of(TOPICS[DEALS], 1) | {"cleanup.policy": "compact"})
+    result = run()
+    assert result.exit_code == 1
+    assert f"{prefix + DEALS:32} wrong    cleanup.policy is compact" in result.stderr
 
 
 @pytest.mark.kafka

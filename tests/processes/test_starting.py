@@ -58,8 +58,9 @@ async def test_a_consumer_without_its_beginning_waits_for_the_owner(site: Site) 
     await kpi.ready()
 
 
-def test_missing_settings_are_a_line_each() -> None:
-    environment = {"BUS_URL": "nats://somewhere", "PATH": "/usr/bin"}
+@pytest.mark.parametrize("keys", [{}, {"AUTH_JWKS_FILE": "development.json", "ENVIRONMENT": "production"}])
+def test_missing_settings_are_a_line_each(keys: dict[str, str]) -> None:
+    environment = {"BUS_URL": "nats://somewhere", "PATH": "/usr/bin", **keys}
     done = subprocess.run(
         [sys.executable, "-m", "services.goals"], env=environment, capture_output=True, text=True, check=False
     )
