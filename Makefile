@@ -41,10 +41,10 @@ up: setup ## the embedded mode on port 8080 (ARGS="--data-dir DIR --port N")
 	@$(BIN)/salesgrain up $(ARGS)
 
 test: setup ## every test
-	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 test-fast: setup ## without the tests that start or kill whole processes
-	@$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not slow" $(ARGS)
 
 defects: setup ## build deliberate defects into a copy, one at a time: each must turn a test red (some minutes)
 	@$(BIN)/python -m tests.faults.defects $(ARGS)

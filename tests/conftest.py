@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import structlog
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.kafka.cluster import LocalKafka, running_kafka
+from tests.distribution import OneFleetAtATime, longest_first
 from tests.kafka_brokers import (
     KafkaMissingError,
     KafkaOfTheRun,
@@ -25,6 +27,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(KafkaOfTheRun().end)
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.processors.add_log_level, plain])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = longest_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return OneFleetAtATime(config, log)
 
 
 @pytest.fixture(scope="session")
