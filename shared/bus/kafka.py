@@ -16,6 +16,7 @@ from aiokafka import TopicPartition as Place
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, ProducerClosed, for_code
+from aiokafka.protocol.commit import OffsetCommitRequest
 
 from shared.bus.kafka_faults import KafkaUnavailable, OffsetGone
 from shared.bus.protocol import Record, TopicPartition
@@ -283,6 +284,17 @@ class KafkaAdmin:
             if name in described and len(described[name]["partitions"]) >= partitions:
                 return
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def commit(self, group: str, offsets: Mapping[str, Mapping[int, int]]) -> None:
+        """Record how far a group without members has come: topic -> partition -> offset of the next record."""
+        topics = [(topic, [(part, at, "") for part, at in parts.items()]) for topic, parts in offsets.items()]
+        unbound = (OffsetCommitRequest.DEFAULT_GENERATION_ID, "", OffsetCommitRequest.DEFAULT_RETENTION_TIME)
+        request = OffsetCommitRequest(group, *unbound, topics)
+        coordinator = await bounded("coordinator", ANSWER_SECONDS, self._client.find_coordinator(group))
+        sending = self._client._send_request_to_node(coordinator, request)
+        answer = await bounded(f"commit of {group}", ANSWER_SECONDS, sending)
+        for code in (code for _, parts in answer.topics for _, code in parts):
+            _check(code, group)
 
     async def close(self) -> None:
         await _end(self._client.close)

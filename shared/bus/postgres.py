@@ -134,6 +134,9 @@ class PostgresBus:
             rows = await connection.execute(_RANGES)
             return {TopicPartition(row.topic, row.part): (row.low_off, row.next_off) for row in rows}
 
+    def tell(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
+        """There is nobody to show it to: this log has no tools but ours, which read the consumers' own offsets."""
+
     async def expire(self, kept: timedelta | None = None) -> int:
         """Delete what is older than its topic's retention (or `kept`), in short transactions; returns how many records.
 
