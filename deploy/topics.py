@@ -7,16 +7,20 @@ from shared.bus.opening import UnknownLog, read_kafka_url
 from shared.bus.postgres import PostgresBus
 from shared.db.engine import Database
 from shared.db.errors import is_infrastructure
-from shared.events.catalogue import TOPICS
+from shared.events.catalogue import TOPICS, Topic
 
 
 def show_topics() -> str:
     """Return the topics of the contract, a line each."""
     lines = [
-        f"{topic.name:24} {topic.partitions:2} partitions  owner {topic.owner:9} {', '.join(topic.event_types)}"
+        f"{topic.name:24} {topic.partitions:2} partitions  owner {topic.owner:9} {_content(topic)}"
         for topic in TOPICS.values()
     ]
     return "\n".join(lines)
+
+
+def _content(topic: Topic) -> str:
+    return ", ".join(topic.event_types) or f"dead letters of the group {topic.dead_letters_of}"
 
 
 async def prepare_topics(bus_url: str, replication: int, *, check_only: bool) -> tuple[str, bool]:

@@ -149,6 +149,13 @@ async def leader_of(servers: Sequence[str], topic: str, partition: int) -> int:
     return next(int(part["leader"]) for part in found["partitions"] if part["partition"] == partition)
 
 
+async def committed_offsets(servers: Sequence[str], group: str) -> dict[TopicPartition, int]:
+    """Return what lag tools see: the offsets that `group` has committed."""
+    async with _admin(servers) as admin:
+        found = await admin.list_consumer_group_offsets(group)
+    return {TopicPartition(place.topic, place.partition): told.offset for place, told in found.items()}
+
+
 async def delete_before(servers: Sequence[str], offsets: Mapping[TopicPartition, int]) -> None:
     """Forget the records in front of `offsets`, as retention does in time."""
     async with _admin(servers) as admin:

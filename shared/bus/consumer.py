@@ -186,10 +186,11 @@ class Consumer:
             await self._ownership.refresh()
 
     async def _look_after(self) -> None:
-        """Every few seconds: heal streams with old gaps, and measure."""
+        """Every few seconds: heal streams with old gaps, show how far we are, and measure."""
         if time.monotonic() < self._look_after_at:
             return
         self._look_after_at = time.monotonic() + LOOK_AFTER_SECONDS
+        self._bus.tell(self._group, dict(self._positions))
         self._tell(await self._healer.heal(self._epochs))
         for at, records in (await self.lag()).items():
             CONSUMER_LAG.labels(self._group, at.topic, at.partition).set(records)

@@ -1,7 +1,10 @@
-"""Dead letters as rows: the events that could not be applied, with everything needed to try again."""
+"""Dead letters as rows: the events that could not be applied, with everything needed to try again.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Each is announced to its group's topic of dead letters through the outbox, in the transaction that writes its row.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 from uuid import UUID, uuid5
@@ -11,7 +14,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.arrivals import Arrival
+from shared.db.outbox import announce_messages
 from shared.events.codec import Message
+from shared.events.dead_letters import Reason, dead_letter_message
 from shared.logging import get_logger
 from shared.metrics import DEAD_LETTERS
 
@@ -22,18 +27,27 @@ LONGEST_ERROR = 4000
 UNREADABLE = "unreadable"
 HANDLER_FAILED = "handler_failed"
 
-# A redelivered poison, or one that failed again, is the same dead letter; it waits again.
+# A redelivered poison, or one that failed again, is the same dead letter; it waits again. One that has been waiting is
+# not news: only those that were not are returned, in the order they came in.
 _KEEP = text(
     """
-    INSERT INTO dead_letter (id, grp, part, off, stream, version, topic, key, headers, value, code, error)
-    SELECT id, grp, part, off, stream, version, topic, key, headers::jsonb, value, code, error
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:groups AS text[]), CAST(:parts AS int[]), CAST(:offs AS bigint[]),
-                CAST(:streams AS text[]), CAST(:versions AS bigint[]), CAST(:topics AS text[]), CAST(:keys AS text[]),
-                CAST(:headers AS text[]), CAST(:values AS bytea[]), CAST(:codes AS text[]), CAST(:errors AS text[]))
-         AS n (id, grp, part, off, stream, version, topic, key, headers, value, code, error)
-    ORDER BY id
-    ON CONFLICT (id) DO UPDATE
-    SET code = excluded.code, error = excluded.error, failed_at = clock_timestamp(), replayed_at = NULL
+    WITH waiting AS (
+        SELECT id FROM dead_letter WHERE id = ANY(CAST(:ids AS uuid[])) AND replayed_at IS NULL
+    ), kept AS (
+        INSERT INTO dead_letter (id, grp, part, off, stream, version, topic, key, headers, value, code, error)
+        SELECT id, grp, part, off, stream, version, topic, key, headers::jsonb, value, code, error
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:groups AS text[]), CAST(:parts AS int[]), CAST(:offs AS bigint[]),
+                    CAST(:streams AS text[]), CAST(:versions AS bigint[]), CAST(:topics AS text[]),
+                    CAST(:keys AS text[]), CAST(:headers AS text[]), CAST(:values AS bytea[]),
+                    CAST(:codes AS text[]), CAST(:errors AS text[]))
+             AS n (id, grp, part, off, stream, version, topic, key, headers, value, code, error)
+        ORDER BY id
+        ON CONFLICT (id) DO UPDATE
+        SET code = excluded.code, error = excluded.error, failed_at = clock_timestamp(), replayed_at = NULL
+        RETURNING id, failed_at
+    )
+    SELECT id, failed_at FROM kept WHERE id NOT IN (SELECT id FROM waiting)
+    ORDER BY array_position(CAST(:ids AS uuid[]), id)
     """
 )
 _headers = msgspec.json.Decoder(dict[str, str])
@@ -59,6 +73,16 @@ class DeadLetter:
     def type(self) -> str:
         return self.message.headers.get("ce_type", "")
 
+    @property
+    def reason(self) -> Reason:
+        """What is announced beside the message; needs `failed_at`, so it is for letters that have their row."""
+        if self.failed_at is None:
+            raise ValueError(str(self.id))
+        return Reason(
+            letter=self.id, group=self.group, code=self.code, error=self.error, partition=self.partition,
+            offset=self.offset, failed_at=self.failed_at,
+        )  # fmt: skip
+
     @classmethod
     def of(cls, group: str, arrival: Arrival, code: str, error: str) -> Self:
         """Return the dead letter of an arrival; its id is the same each time the same event fails."""
@@ -70,7 +94,7 @@ class DeadLetter:
             else f"{group}|{record.at.topic}|{record.at.partition}|{record.offset}|{record.message.value!r}"
         )
         place = (record.at.partition, record.offset)
-        clean = error[:LONGEST_ERROR].replace("\x00", "")
+        clean = error[:LONGEST_ERROR].replace("\x00", "").encode(errors="replace").decode()
         return cls(uuid5(_NAMESPACE, name), group, *place, stream, version, record.message, code, clean)
 
     @classmethod
@@ -82,17 +106,26 @@ class DeadLetter:
 
 
 async def keep_dead_letters(tx: AsyncConnection, letters: Sequence[DeadLetter]) -> None:
-    """Write dead letters within the transaction that passes over their events."""
+    """Write and announce dead letters within the transaction that passes over their events.
+
+    One that has been waiting already is not announced again.
+    """
     if not letters:
         return
     unique = {letter.id: letter for letter in letters}
-    await tx.execute(_KEEP, _columns([*unique.values()]))
+    new = (await tx.execute(_KEEP, _columns([*unique.values()]))).all()
+    await announce_messages(tx, _announcements(replace(unique[row.id], failed_at=row.failed_at) for row in new))
     for letter in unique.values():
         DEAD_LETTERS.labels(letter.group).inc()
         log.error(
             "dead_letter", id=str(letter.id), group=letter.group, type=letter.type, stream=letter.stream,
             version=letter.version, code=letter.code, error=letter.error,
         )  # fmt: skip
+
+
+def _announcements(letters: Iterable[DeadLetter]) -> list[Message]:
+    messages = (dead_letter_message(letter.message, letter.reason) for letter in letters)
+    return [message for message in messages if message is not None]
 
 
 def _columns(letters: Sequence[DeadLetter]) -> Mapping[str, Sequence[object]]:

@@ -16,9 +16,11 @@ from aiokafka import TopicPartition as Place
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, ProducerClosed, for_code
+from aiokafka.protocol.commit import OffsetCommitRequest
 
 from shared.bus.kafka_faults import KafkaUnavailable, OffsetGone
 from shared.bus.protocol import Record, TopicPartition
+from shared.bus.time_limits import retrieve, within
 from shared.events.codec import Message
 
 T = TypeVar("T")
@@ -38,34 +40,14 @@ LOOK_AGAIN_SECONDS = 0.05
 
 
 async def bounded(what: str, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns within `seconds`; raises KafkaUnavailable with what went wrong.
-
-    In a task of its own: some awaits of aiokafka swallow a cancellation and go on, and some end in one that nobody
-    asked for, which must not pass for ours.
-    """
-    task = asyncio.create_task(work)
-    task.add_done_callback(_retrieve)
+    """Return what `work` returns within `seconds`; raises KafkaUnavailable with what went wrong."""
     try:
-        await asyncio.wait({task}, timeout=seconds)
-    finally:
-        task.cancel()
-    if not task.done():
-        raise KafkaUnavailable(f"{what}: no answer within {seconds:g} s")
-    if task.cancelled():
-        raise KafkaUnavailable(f"{what}: cancelled within the client")
-    try:
-        return task.result()
-    except OffsetOutOfRangeError:
+        return await within(what, seconds, work)
+    except (KafkaUnavailable, OffsetOutOfRangeError):
         raise
     # An assertion is how aiokafka says that a partition is not in the metadata it has.
     except (KafkaError, OSError, AssertionError) as error:
         raise KafkaUnavailable(f"{what}: {error!r}") from error
-
-
-def _retrieve(done: "asyncio.Future[Any]") -> None:
-    """Nobody may be waiting for it any more; its error is not news then."""
-    if done.done() and not done.cancelled():
-        done.exception()
 
 
 async def _end(*steps: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -128,7 +110,7 @@ class KafkaSender:
         accumulator = self._producer._message_accumulator
         accumulator.fail_all(ProducerClosed())
         for batch in (one for batches in accumulator._batches.values() for one in batches):
-            _retrieve(batch._drain_waiter)
+            retrieve(batch._drain_waiter)
         await _end(self._producer.stop, connections.close)
 
 
@@ -214,8 +196,13 @@ class KafkaFetcher:
 
 def _message(topic: str, record: Any) -> Message:
     """What others put there may have no key, no value or a header that is no text: it becomes an unreadable message."""
-    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-    return Message(topic, (record.key or b"").decode(errors="replace"), headers, record.value or b"")
+    headers = {name.replace("\x00", "\ufffd"): _text(value) for name, value in record.headers}
+    return Message(topic, _text(record.key), headers, record.value or b"")
+
+
+def _text(told: bytes | None) -> str:
+    """Return a text that every table takes: PostgreSQL has none with a NUL, and a dead letter needs its row."""
+    return (told or b"").decode(errors="replace").replace("\x00", "\ufffd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +284,17 @@ class KafkaAdmin:
             if name in described and len(described[name]["partitions"]) >= partitions:
                 return
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def commit(self, group: str, offsets: Mapping[str, Mapping[int, int]]) -> None:
+        """Record how far a group without members has come: topic -> partition -> offset of the next record."""
+        topics = [(topic, [(part, at, "") for part, at in parts.items()]) for topic, parts in offsets.items()]
+        unbound = (OffsetCommitRequest.DEFAULT_GENERATION_ID, "", OffsetCommitRequest.DEFAULT_RETENTION_TIME)
+        request = OffsetCommitRequest(group, *unbound, topics)
+        coordinator = await bounded("coordinator", ANSWER_SECONDS, self._client.find_coordinator(group))
+        sending = self._client._send_request_to_node(coordinator, request)
+        answer = await bounded(f"commit of {group}", ANSWER_SECONDS, sending)
+        for code in (code for _, parts in answer.topics for _, code in parts):
+            _check(code, group)
 
     async def close(self) -> None:
         await _end(self._client.close)

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 
 from shared.bus.kafka import KafkaFetcher, KafkaSender, opened_admin
 from shared.bus.kafka_faults import KafkaUnavailable
+from shared.bus.kafka_progress import KafkaProgress
 from shared.bus.kafka_reader import KafkaReader
 from shared.bus.partitioner import partition_of
 from shared.bus.protocol import TopicPartition
@@ -34,6 +35,7 @@ class KafkaBus:
         # One client at a time is being made; many may use it.
         self._making = asyncio.Lock()
         self._readers: set[KafkaReader] = set()
+        self._progress = KafkaProgress(servers, prefix)
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -106,6 +108,10 @@ class KafkaBus:
             await self._drop_observer(observer)
             raise
 
+    def tell(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
+        """Commit `positions` as the group's offsets, when there is time; the group's members never read them."""
+        self._progress.tell(group, positions)
+
     async def expire(self) -> int:
         """Kafka keeps the retention of its topics by itself."""
         return 0
@@ -114,7 +120,7 @@ class KafkaBus:
         """End all clients, those of the readers too; bounded in time."""
         sender, self._sender = self._sender, None
         observer, self._observer = self._observer, None
-        endings = [reader.close() for reader in tuple(self._readers)]
+        endings = [self._progress.close(), *(reader.close() for reader in tuple(self._readers))]
         if sender is not None:
             endings.append(sender.end())
         if observer is not None:

@@ -22,7 +22,6 @@ from shared.events.catalogue import TOPICS, Topic
 from shared.events.codec import Message
 from shared.events.headers import headers_text
 
-RETENTION = timedelta(days=14)
 EXPIRY_CHUNK = 5000
 
 _PREPARE_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('salesgrain bus'))")
@@ -135,11 +134,19 @@ class PostgresBus:
             rows = await connection.execute(_RANGES)
             return {TopicPartition(row.topic, row.part): (row.low_off, row.next_off) for row in rows}
 
-    async def expire(self, kept: timedelta = RETENTION) -> int:
-        """Delete what is older than `kept`, in short transactions; returns the number of records deleted."""
+    def tell(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
+        """There is nobody to show it to: this log has no tools but ours, which read the consumers' own offsets."""
+
+    async def expire(self, kept: timedelta | None = None) -> int:
+        """Delete what is older than its topic's retention (or `kept`), in short transactions; returns how many records.
+
+        A topic that this version does not know is left to the one that does, and to how long that one keeps it.
+        """
         deleted = 0
         for at in await self._ranges():
-            while chunk := await self._expire_chunk(at, kept):
+            if (topic := self._topics.get(at.topic)) is None:
+                continue
+            while chunk := await self._expire_chunk(at, topic.retention if kept is None else kept):
                 deleted += chunk
                 await asyncio.sleep(0)
         return deleted

@@ -74,6 +74,10 @@ class Bus(Protocol):
 
     async def end_offsets(self, parts: Collection[TopicPartition]) -> Mapping[TopicPartition, int]: ...
 
+    def tell(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
+        """Show a log's own tools how far a group has come. Advisory: returns at once, never fails, nobody reads it."""
+        ...
+
     async def expire(self) -> int:
         """Forget what is older than the topics' retention, and return how much; a log that does so by itself: 0."""
         ...

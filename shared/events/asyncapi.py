@@ -11,9 +11,11 @@ import msgspec
 from shared.events.base import Event, StreamEvent
 from shared.events.catalogue import CATALOGUE, TOPICS, Topic
 from shared.events.codec import CONTENT_TYPE
+from shared.events.dead_letters import HEADERS, OMITTED, OMITTED_MEANS
 
 FILE = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 BINDING = "0.5.0"
+DEAD_LETTER = "dead_letter"
 
 _GENERATED = "# Generated from shared/events/catalogue.py by `make docs`: do not edit.\n"
 _ABOUT = "Events between the services of SalesGrain: CloudEvents 1.0, attributes in `ce_*` headers, JSON data."
@@ -48,8 +50,11 @@ def document() -> dict[str, Any]:
         "operations": {name: operation for topic in TOPICS.values() for name, operation in _operations(topic)},
         "components": {
             "messages": {
-                event.type: _message(event, payload)
-                for event, payload in zip(CATALOGUE.values(), payloads, strict=True)
+                **{
+                    event.type: _message(event, payload)
+                    for event, payload in zip(CATALOGUE.values(), payloads, strict=True)
+                },
+                DEAD_LETTER: _dead_letter(),
             },
             "schemas": dict(schemas),
         },
@@ -60,7 +65,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
     return {
         "address": topic.name,
         "description": f"Owned by {topic.owner}. {_order_of(topic)}",
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in topic.event_types},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages_of(topic)},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -75,7 +80,13 @@ def _channel(topic: Topic) -> dict[str, Any]:
     }
 
 
+def _messages_of(topic: Topic) -> tuple[str, ...]:
+    return topic.event_types if topic.dead_letters_of is None else (DEAD_LETTER,)
+
+
 def _order_of(topic: Topic) -> str:
+    if topic.dead_letters_of is not None:
+        return f"The events that the group {topic.dead_letters_of} could not apply. For operators; no service reads it."
     if any(issubclass(CATALOGUE[name], StreamEvent) for name in topic.event_types):
         return "Each stream (the key) has dense versions 1..n: a missing one is waited for, a known one is a duplicate."
     return "Each event tells the whole present state of its key: the highest version wins."
@@ -84,7 +95,7 @@ def _order_of(topic: Topic) -> str:
 def _operations(topic: Topic) -> Iterator[tuple[str, dict[str, Any]]]:
     about = {
         "channel": {"$ref": f"#/channels/{topic.name}"},
-        "messages": [{"$ref": f"#/channels/{topic.name}/messages/{name}"} for name in topic.event_types],
+        "messages": [{"$ref": f"#/channels/{topic.name}/messages/{name}"} for name in _messages_of(topic)],
     }
     yield (
         f"{topic.owner}.send.{topic.name}",
@@ -121,6 +132,26 @@ def _message(event: type[Event], payload: Mapping[str, Any]) -> dict[str, Any]:
                 "key": {"type": "string", "description": "The stream: what the event is about, as in `ce_subject`."},
                 "bindingVersion": BINDING,
             }
+        },
+    }
+
+
+def _dead_letter() -> dict[str, Any]:
+    """The headers of the event that failed stand beside these, as far as it had any."""
+    texts = {**HEADERS, OMITTED: OMITTED_MEANS}
+    return {
+        "name": DEAD_LETTER,
+        "title": "DeadLetter",
+        "summary": "An event that a group could not apply, with its own key, value and headers.",
+        # Whatever came: it may have failed because it is no JSON.
+        "contentType": "application/octet-stream",
+        "headers": {
+            "type": "object",
+            "properties": {name: {"type": "string", "description": text} for name, text in texts.items()},
+            "required": [*HEADERS],
+        },
+        "bindings": {
+            "kafka": {"key": {"type": "string", "description": "The key of the event."}, "bindingVersion": BINDING}
         },
     }
 

@@ -1,4 +1,4 @@
-"""Every event class by its type name, and every topic with its number of partitions."""
+"""Every event class by its type name, every consumer group, and every topic with its number of partitions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,20 +11,40 @@ CATALOGUE: Mapping[str, type[Event]] = {
     event.type: event for event in (*pipeline.EVENTS, *kpi.EVENTS, *goals.EVENTS, *notify.EVENTS)
 }
 
+# Each consumer group and the service that it works for.
+GROUPS: Mapping[str, str] = {
+    "pipeline": "pipeline",
+    "kpi": "kpi",
+    "goals": "goals",
+    "notify": "notify",
+    "notify-deals": "notify",
+}
+EVENTS_KEPT = timedelta(days=14)
+DEAD_LETTERS_KEPT = timedelta(days=90)
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as data: its name, partitions, owner and the consumer groups that read it. Nothing is compacted."""
+    """A topic as data: its name, partitions, owner and the consumer groups that read it. Nothing is compacted.
+
+    A topic of dead letters names the group whose they are in `dead_letters_of`; no group reads it.
+    """
 
     name: str
     partitions: int
     owner: str
     readers: tuple[str, ...] = ()
-    retention: timedelta = timedelta(days=14)
+    retention: timedelta = EVENTS_KEPT
+    dead_letters_of: str | None = None
 
     @property
     def event_types(self) -> tuple[str, ...]:
         return tuple(name for name, event in CATALOGUE.items() if event.topic == self.name)
+
+
+def dead_topic(group: str) -> str:
+    """Return the name of the topic that a group's dead letters are announced to."""
+    return f"{group}.dead.v1"
 
 
 TOPICS: Mapping[str, Topic] = {
@@ -38,5 +58,9 @@ TOPICS: Mapping[str, Topic] = {
         Topic(goals.GOALS, 4, "goals", ("kpi", "notify")),
         Topic(notify.RULES, 1, "notify", ("kpi",)),
         Topic(notify.ALERTS, 4, "notify"),
+        *(
+            Topic(dead_topic(group), 1, service, retention=DEAD_LETTERS_KEPT, dead_letters_of=group)
+            for group, service in GROUPS.items()
+        ),
     )
 }

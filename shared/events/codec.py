@@ -15,6 +15,9 @@ from shared.tracing import Cause, current_cause
 CONTENT_TYPE = "application/json"
 # A broker's default limit is 1 MiB for a record with its headers.
 LARGEST_VALUE = 900_000
+# What the tables of those who read it can hold: a bigint, and a text within an index.
+LARGEST_VERSION = 2**63 - 1
+LONGEST_STREAM = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,14 @@ def _fixed_headers(event: type[Event]) -> Mapping[str, str]:
 
 
 def read_envelope(message: Message) -> Envelope:
-    """Return what the headers say; raises UnreadableMessage when one that must be there is missing."""
+    """Return what the headers say; raises UnreadableMessage when one is missing, or is what no table could hold."""
     headers = message.headers
     try:
         return Envelope(
             headers["ce_id"],
             headers["ce_type"],
-            headers["ce_subject"],
-            int(headers["ce_sequence"]),
+            _stream(headers["ce_subject"]),
+            _version(headers["ce_sequence"]),
             Cause(
                 headers.get("ce_correlationid", headers["ce_id"]),
                 headers["ce_id"],
@@ -104,6 +107,20 @@ def read_envelope(message: Message) -> Envelope:
     except (KeyError, ValueError) as error:
         text = f"the envelope cannot be read: {error!r}"
         raise UnreadableMessage(text) from error
+
+
+def _stream(told: str) -> str:
+    if "\x00" in told or len(told.encode()) > LONGEST_STREAM:
+        text = f"a stream of {len(told)} characters, or with one that no table takes"
+        raise ValueError(text)
+    return told
+
+
+def _version(told: str) -> int:
+    version = int(told)
+    if abs(version) > LARGEST_VERSION:
+        raise ValueError(told[:40])
+    return version
 
 
 def decode(message: Message) -> Event:

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.events.base import Event, StreamEvent
 from shared.events.catalogue import CATALOGUE, TOPICS, Topic
+from shared.events.dead_letters import HEADERS, OMITTED, OMITTED_MEANS
 from shared.events.schemas import schema_of
 
 FILE = Path(__file__).parents[2] / "docs" / "events.md"
@@ -28,6 +29,23 @@ the JSON Schema of each event in `shared/events/json_schemas/`. How to add one: 
 Money is in minor units of its currency, decimals are texts, moments are UTC, and no event carries a name of a person.
 Within a major version fields are only added; readers ignore those that they do not know.
 """
+_DEAD_LETTERS = """
+## Dead letters
+
+An event that a consumer group could not apply is put aside in a table of the group's service and told to the group's
+topic `<group>.dead.v1`, from the service's outbox, in the same transaction: both are there, or neither. No service
+reads these topics; they are for the tools of operators. Key, value and headers are those of the event, so that it can
+be read as it was; these headers stand beside them:
+
+| header | |
+|---|---|
+"""
+_AFTER_DEAD_LETTERS = """
+An event is told when it is put aside, at least once (a copy has the same `dead_letter_id` and `dead_letter_failed_at`).
+One that fails again in a replay is not told again, and what comes from a topic of dead letters is never told at all.
+The rows are kept for 30 days, and `salesgrain dead-letters list|show|replay` works on them: a replay needs nothing from
+these topics.
+"""
 
 
 def rendered() -> str:
@@ -37,13 +55,14 @@ def rendered() -> str:
         parts.append(f"\n## {topic.name}\n\n{_about(topic)}\n")
         for name in topic.event_types:
             parts += _event(CATALOGUE[name])
+    parts += _dead_letters()
     return "".join([*parts, *_parts_of_events()])
 
 
 def _overview() -> Iterator[str]:
     yield "\n| topic | partitions | kept | owner | read by | events |\n|---|---|---|---|---|---|\n"
     for topic in TOPICS.values():
-        events = ", ".join(f"`{name}`" for name in topic.event_types)
+        events = ", ".join(f"`{name}`" for name in topic.event_types) or "[dead letters](#dead-letters)"
         readers = ", ".join(topic.readers) or "nobody here"
         yield (
             f"| [`{topic.name}`](#{topic.name.replace('.', '')}) | {topic.partitions} | {topic.retention.days} days "
@@ -52,6 +71,11 @@ def _overview() -> Iterator[str]:
 
 
 def _about(topic: Topic) -> str:
+    if topic.dead_letters_of is not None:
+        return (
+            f"[Dead letters](#dead-letters) of the group {topic.dead_letters_of}. Owner {topic.owner}; "
+            f"{topic.partitions} partition; deleted after {topic.retention.days} days, never compacted."
+        )
     kind = "dense" if any(issubclass(CATALOGUE[name], StreamEvent) for name in topic.event_types) else "state"
     return (
         f"Owner {topic.owner}; {topic.partitions} partitions; {kind}; deleted after {topic.retention.days} days, "
@@ -62,6 +86,13 @@ def _about(topic: Topic) -> str:
 def _event(event: type[Event]) -> Iterator[str]:
     yield f"\n### {event.type}\n\n{inspect.getdoc(event) or ''}\n"
     yield from _fields(schema_of(event))
+
+
+def _dead_letters() -> Iterator[str]:
+    yield _DEAD_LETTERS
+    for name, meaning in {**HEADERS, OMITTED: OMITTED_MEANS}.items():
+        yield f"| `{name}` | {meaning} |\n"
+    yield _AFTER_DEAD_LETTERS
 
 
 def _parts_of_events() -> Iterator[str]:

@@ -1,12 +1,10 @@
-"""What every Bus must do. A new implementation is one line in BUSES, and a class that opens it."""
+"""What every Bus must do."""
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
-from typing import Protocol
-from uuid import UUID, uuid4
+from collections.abc import Sequence
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -15,114 +13,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.consumer import Consumer
-from shared.bus.kafka_bus import KafkaBus
-from shared.bus.postgres import PostgresBus
 from shared.bus.protocol import Bus, BusReader, OffsetOutOfRange, Record, TopicPartition
 from shared.bus.relay import Relay
 from shared.bus.subscription import Delivery, Subscription
 from shared.db.engine import Database
 from shared.db.faultpoints import Crashed, armed, crash
 from shared.db.outbox import announce
-from shared.events.catalogue import TOPICS
 from shared.events.codec import LARGEST_VALUE, Message, MessageTooLarge, encode
 from shared.events.pipeline import CUSTOMERS, DEALS, DealChanged
-from tests.faults.toy import ToyExport, World, deal_changed, deal_id, kpi_metadata, pipeline_metadata, settle
-from tests.kafka_brokers import delete_before, make_topics
-
-Open = Callable[[], Awaitable[Bus]]
-ALL = [TopicPartition(DEALS, part) for part in range(4)]
-
-
-class Log(Protocol):
-    """One log, empty at first; `open` connects to it as another process would."""
-
-    async def open(self) -> Bus: ...
-
-    async def forget(self, bus: Bus, keep_after: Callable[[], Awaitable[None]]) -> None:
-        """Let retention pass over all that is there now, but not over what `keep_after` appends."""
-        ...
-
-
-class PostgresLog:
-    """One log in PostgreSQL."""
-
-    def __init__(self, request: pytest.FixtureRequest) -> None:
-        self._url = request.getfixturevalue("empty_database")()
-
-    async def open(self) -> Bus:
-        bus = PostgresBus(Database(self._url, "bus"))
-        await bus.prepare()
-        return bus
-
-    async def forget(self, bus: Bus, keep_after: Callable[[], Awaitable[None]]) -> None:
-        assert isinstance(bus, PostgresBus)
-        await keep_after()
-        database = Database(self._url, "bus")
-        async with database.transaction() as tx:
-            await tx.execute(text("UPDATE bus_log SET ts = ts - interval '15 days' WHERE off < 20"))
-        await database.close()
-        assert await bus.expire() > 0
-
-
-class KafkaLog:
-    """One log in the run's Kafka: topics with a prefix of their own."""
-
-    def __init__(self, request: pytest.FixtureRequest) -> None:
-        self._servers = request.getfixturevalue("kafka_servers")
-        self._prefix = f"{uuid4().hex[:12]}."
-        self._made = False
-
-    async def open(self) -> Bus:
-        topics = {name: TOPICS[name] for name in (DEALS, CUSTOMERS)}
-        if not self._made:
-            await make_topics(self._servers, self._prefix, topics)
-            self._made = True
-        bus = KafkaBus(self._servers, self._prefix, topics)
-        await bus.prepare()
-        return bus
-
-    async def forget(self, bus: Bus, keep_after: Callable[[], Awaitable[None]]) -> None:
-        await keep_after()
-        ends = await bus.end_offsets(ALL)
-        before = {TopicPartition(self._prefix + at.topic, at.partition): min(20, end) for at, end in ends.items()}
-        await delete_before(self._servers, before)
-        assert await bus.expire() == 0
-
-
-BUSES: dict[str, Callable[[pytest.FixtureRequest], Log]] = {"postgres": PostgresLog, "kafka": KafkaLog}
-
-
-@pytest.fixture(params=["postgres", pytest.param("kafka", marks=pytest.mark.kafka)])
-def log(request: pytest.FixtureRequest) -> Log:
-    return BUSES[request.param](request)
-
-
-@pytest.fixture
-async def open_bus(log: Log) -> AsyncIterator[Open]:
-    async with AsyncExitStack() as stack:
-
-        async def open_one() -> Bus:
-            bus = await log.open()
-            stack.push_async_callback(bus.close)
-            return bus
-
-        yield open_one
-
-
-@pytest.fixture
-async def bus(open_bus: Open) -> Bus:
-    return await open_bus()
-
-
-@pytest.fixture
-async def world(bus: Bus, empty_database: Callable[[], str]) -> AsyncIterator[World]:
-    """The toy services on this bus."""
-    made = World(Database(empty_database(), "pipeline"), Database(empty_database(), "kpi"), bus)
-    for database, metadata in ((made.pipeline, pipeline_metadata), (made.kpi, kpi_metadata)):
-        async with database.transaction() as tx:
-            await tx.run_sync(metadata.create_all)
-    yield made
-    await made.close()
+from tests.contracts.logs import ALL, Log, Open
+from tests.faults.toy import ToyExport, World, deal_changed, deal_id, settle
 
 
 def change(number: int, version: int) -> Message:

@@ -11,7 +11,7 @@ from deploy.command_line import app
 from shared.bus.kafka import opened_admin
 from shared.bus.kafka_topics import settings_of
 from shared.bus.opening import open_bus
-from shared.events.catalogue import TOPICS, Topic
+from shared.events.catalogue import TOPICS
 from shared.events.pipeline import DEALS, PROCESSES
 
 # Typer's runner runs commands here, in a thread with no event loop of its own.
@@ -149,4 +149,5 @@ def test_without_a_log_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_topic_says_how_long_it_keeps_what_it_carries() -> None:
-    assert {topic.retention.days for topic in TOPICS.values() if isinstance(topic, Topic)} == {14}
+    assert {topic.retention.days for topic in TOPICS.values() if topic.dead_letters_of is None} == {14}
+    assert {topic.retention.days for topic in TOPICS.values() if topic.dead_letters_of is not None} == {90}
