@@ -17,7 +17,7 @@ from shared.runtime.run import tune_garbage_collection
 
 ROUND_SECONDS = 2.0
 ROUNDS = 2
-IMPORTED_ROWS = 10_000
+IMPORTED_ROWS = 5_000
 MESSAGES = 10_000
 
 

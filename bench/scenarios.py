@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench import limits
+from bench.backlog import worked_off
 from bench.load import Load, closed_loop, post
 from bench.report import Row
 from bench.server import Served, deal_rows, import_rows
@@ -58,6 +60,7 @@ async def moves(server: Served, data_dir: Path, seconds: float, rounds: int) -> 
     """A move over HTTP (authentication, gate, history, outbox) against the raw loops, order turned each round."""
     await import_rows(server.api, deal_rows(DEALS, "move", closed=False))
     requests = _move_requests(server, await _deal_ids(server))
+    await worked_off(partial(url_of, data_dir))
     pool = await limits.open_pool(await make_database(data_dir, "bench_raw"))
     ids = await limits.prepare(pool, DEALS)
     rows: list[Row] = []
@@ -68,6 +71,7 @@ async def moves(server: Served, data_dir: Path, seconds: float, rounds: int) -> 
                 if name == "ours":
                     found[name].append(await closed_loop(server.port, clients, seconds, requests(clients)))
                 else:
+                    await worked_off(partial(url_of, data_dir))
                     loop = limits.six_trips if name == "six" else limits.one_statement
                     found[name].append(await loop(pool, ids, clients, seconds))
         rows += _move_rows(clients, found)
@@ -127,6 +131,7 @@ async def imports(server: Served, data_dir: Path, rows: int, rounds: int) -> lis
         began = time.perf_counter()
         await import_rows(server.api, content)
         ours.append(rows / (time.perf_counter() - began))
+        await worked_off(partial(url_of, data_dir))
         async with pool.acquire() as connection:
             raw.append(await limits.copy_rows(connection, rows))
     await pool.close()

@@ -32,7 +32,8 @@ log = get_logger(__name__)
 LARGEST_BATCH = 500
 POLL_SECONDS = 1.0
 FULL_BATCH = 100
-LONGEST_PAUSE = 0.02
+# After a small batch: what comes meanwhile is applied together, which costs hardly more, and HTTP shares the loop.
+GATHER_SECONDS = 0.02
 LOOK_AFTER_SECONDS = 5.0
 
 __all__ = ["Consumer", "apply_messages", "parked_streams"]
@@ -60,7 +61,6 @@ class Consumer:
         self._positions: dict[TopicPartition, int] = {}
         self._look_after_at = 0.0
         self._resync_at = 0.0
-        self._applied_in = 0.0
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -80,9 +80,8 @@ class Consumer:
             await self.close()
 
     async def _make_room(self, polled: int) -> None:
-        """After a small batch, pause as long as it took: a fuller one costs hardly more, and HTTP shares the loop."""
         if 0 < polled < FULL_BATCH:
-            await asyncio.sleep(min(self._applied_in, LONGEST_PAUSE))
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def step(self, timeout: float = POLL_SECONDS) -> int:
         """Keep ownership, poll once, apply: one turn of `run`. Returns the number of records polled.
@@ -116,7 +115,6 @@ class Consumer:
 
     async def _consume(self, records: Sequence[Record]) -> None:
         faultpoint("consumer.fetched")
-        began = time.monotonic()
         # Captured with the fetch: a partition lost and taken again in between has another epoch.
         fence = self._fence({record.at for record in records})
         outcome = await apply_batch(self._database, self._intake, await arrive_all(records), fence)
@@ -124,7 +122,6 @@ class Consumer:
         for at in fence.holes:
             self._reader.seek(at, self._positions[at])
         self._tell(outcome)
-        self._applied_in = time.monotonic() - began
 
     def _fence(self, parts: Collection[TopicPartition]) -> BatchFence:
         return BatchFence(self._group, {at: self._epochs[at] for at in parts})

@@ -1,4 +1,4 @@
-"""The write batcher: concurrent requests share one transaction, with no timer and no added wait."""
+"""The write batcher: concurrent requests share one transaction; who comes first never waits for others to come."""
 
 import asyncio
 from collections import deque
@@ -14,6 +14,8 @@ R = TypeVar("R")
 
 LARGEST_BATCH = 64
 WRITERS = 2
+# A batch that lasts longer than usual waits for somebody's lock: then the others go on without it.
+PATIENCE_SECONDS = 0.05
 
 
 class Overloaded(Exception):  # noqa: N818 - the name of the fact
@@ -31,6 +33,9 @@ class _Waiting(Generic[C, R]):
 
 class WriteBatcher(Generic[C, R]):
     """Hands whatever waits (1..64 commands) to `apply`, never two batches with the same key in flight.
+
+    While a batch is in flight the next one fills: one of twenty costs hardly more than one of ten. A further writer
+    begins beside it only when that batch is full, or when the one in flight is held up.
 
     `apply` returns one result or exception for each command, in order. When it raises, the commands of that batch are
     applied one by one, so that one bad command cannot fail its neighbours; but not when nobody knows whether the batch
@@ -50,6 +55,7 @@ class WriteBatcher(Generic[C, R]):
         self._queue: deque[_Waiting[C, R]] = deque()
         self._busy: set[Hashable] = set()
         self._running: set[asyncio.Task[None]] = set()
+        self._fills_until = 0.0
 
     async def submit(self, key: Hashable, command: C) -> R:
         """Return what `apply` made of `command`; raises its exception, or Overloaded when the queue is full."""
@@ -61,16 +67,25 @@ class WriteBatcher(Generic[C, R]):
         return await asyncio.shield(waiting.result)
 
     def _start_writers(self) -> None:
-        while len(self._running) < self._writers:
+        loop = asyncio.get_running_loop()
+        while len(self._running) < self._writers and not self._is_filling(loop.time()):
             batch = self._take_batch()
             if not batch:
                 return
-            task = asyncio.get_running_loop().create_task(self._write(batch))
+            task = loop.create_task(self._write(batch))
             self._running.add(task)
             task.add_done_callback(self._finished)
+            self._fills_until = loop.time() + PATIENCE_SECONDS
+            # A little later than that: timers may come early.
+            loop.call_at(self._fills_until + 0.005, self._start_writers)
+
+    def _is_filling(self, now: float) -> bool:
+        return bool(self._running) and len(self._queue) < LARGEST_BATCH and now < self._fills_until
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
+        # What is still in flight has been there for longer.
+        self._fills_until = 0.0
         self._start_writers()
 
     def _take_batch(self) -> list[_Waiting[C, R]]:

@@ -20,7 +20,8 @@ from shared.tracing import Cause, caused_by
 
 _log = get_logger(__name__)
 
-BATCH_ROWS = 500
+# Many rows to a transaction: in the embedded mode each of its round trips waits for whatever else the loop has to do.
+BATCH_ROWS = 1000
 # Between two batches live moves go first.
 PAUSE_SECONDS = 0.005
 LOOK_EVERY_SECONDS = 2.0
@@ -46,21 +47,22 @@ class ImportWorker:
             import_id = await next_running(tx)
         if import_id is None:
             return False
-        try:
-            await self._take(import_id, BATCH_ROWS)
-        except Exception as error:  # one bad row must not stop its file
-            if is_infrastructure(error):
-                raise
-            _log.warning("import_batch_failed", import_id=str(import_id), error=repr(error))
-            await self._take_one_by_one(import_id)
+        await self._take_somehow(import_id, BATCH_ROWS)
         return True
 
-    async def _take_one_by_one(self, import_id: UUID) -> None:
-        """Find the row that the database does not take, and tell it as an error."""
-        for _ in range(BATCH_ROWS):
-            error = await self._failure_of(self._take(import_id, 1))
-            if error and (worse := await self._failure_of(self._take(import_id, 1, refused=type(error).__name__))):
-                await self._give_up(import_id, worse)
+    async def _take_somehow(self, import_id: UUID, limit: int) -> None:
+        """Take up to `limit` rows; where the database does not take them, halves of halves until the one is found.
+
+        That one is told as an error.
+        """
+        error = await self._failure_of(self._take(import_id, limit))
+        if error is None:
+            return
+        if limit > 1:
+            for part in (limit // 2, limit - limit // 2):
+                await self._take_somehow(import_id, part)
+        elif worse := await self._failure_of(self._take(import_id, 1, refused=type(error).__name__)):
+            await self._give_up(import_id, worse)
 
     async def _failure_of(self, taking: Awaitable[None]) -> Exception | None:
         try:
@@ -68,7 +70,7 @@ class ImportWorker:
         except Exception as error:  # one bad row must not stop its file
             if is_infrastructure(error):
                 raise
-            _log.warning("import_row_refused", error=repr(error))
+            _log.warning("import_rows_refused", error=repr(error))
             return error
         return None
 

@@ -127,7 +127,7 @@ async def test_a_worker_that_is_killed_again_and_again_loses_and_repeats_nothing
     while True:
         worker = asyncio.create_task(importer(b2b).run())
         # At another point of a batch each time: within its statements, before and behind its commit.
-        await asyncio.sleep(0.05 + 0.017 * (kills % 7))
+        await asyncio.sleep(0.05 + 0.06 * (kills % 11))
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
         state = await b2b.ok("GET", f"/imports/{job['id']}")
@@ -170,5 +170,5 @@ async def test_the_loop_is_given_back_while_a_file_is_taken(b2b: Pipeline):
     while await worker.step():
         pass
     ticking.cancel()
-    # Each of the 18 batches is 100 ms of work; in slices of about 10 ms a lap of 50 is a stumble of the machine.
+    # Each of the 9 batches is 200 ms of work; in slices of about 10 ms a lap of 50 is a stumble of the machine.
     assert sum(lap > 0.05 for lap in laps) < 9

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.pipeline.use_cases.import_worker import BATCH_ROWS
 from shared.events.codec import Message, decode
 from shared.events.pipeline import CustomerCreated, DealChanged, DealCourseCorrected, DealCreated, DealMoved
 from tests.services.pipeline.importing import (
@@ -378,14 +379,14 @@ async def test_the_list_is_paged_newest_first(b2b: Pipeline):
 
 
 async def test_a_cancelled_import_keeps_what_it_took_and_leaves_the_rest(b2b: Pipeline):
-    rows = [f"C{n},ann,GTXPro,,Engaging,2017-03-01,," for n in range(700)]
+    rows = [f"C{n},ann,GTXPro,,Engaging,2017-03-01,," for n in range(BATCH_ROWS + 200)]
     job = json.loads((await hand_in(b2b, file_of(*rows))).body)
     worker = importer(b2b)
     assert await worker.step()
     cancelled = await b2b.ok("POST", f"/imports/{job['id']}/cancellations", status=200)
-    assert (cancelled["status"], cancelled["created"]) == ("cancelled", 500)
+    assert (cancelled["status"], cancelled["created"]) == ("cancelled", BATCH_ROWS)
     assert not await worker.step()
-    assert (await b2b.rows("SELECT count(*) AS n FROM deal"))[0].n == 500
+    assert (await b2b.rows("SELECT count(*) AS n FROM deal"))[0].n == BATCH_ROWS
     await b2b.problem("POST", f"/imports/{job['id']}/cancellations", status=409)
 
 

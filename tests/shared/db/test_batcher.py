@@ -200,3 +200,26 @@ async def test_drain_waits_for_everything(outcome: str) -> None:
     await batcher.drain()
     assert {*done} == {*range(9)}
     await asyncio.gather(*callers, return_exceptions=True)
+
+
+async def test_what_comes_while_a_batch_is_in_flight_goes_together() -> None:
+    batches: list[list[int]] = []
+    free = asyncio.Event()
+
+    async def apply(commands: Sequence[int]) -> Sequence[int | Exception]:
+        batches.append(list(commands))
+        if commands[0] == 0:
+            await free.wait()
+        return commands
+
+    async with WriteBatcher(apply) as batcher:
+        first = asyncio.create_task(batcher.submit(0, 0))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(batcher.submit(key, key)) for key in range(1, 5)]
+        # Nobody frees the first one before: it is held up, and the others go on without it.
+        assert await asyncio.gather(*others) == [1, 2, 3, 4]
+        assert await batcher.submit(5, 5) == 5
+        assert not first.done()
+        free.set()
+        assert await first == 0
+    assert batches == [[0], [1, 2, 3, 4], [5]]
