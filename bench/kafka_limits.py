@@ -73,7 +73,9 @@ async def fold_log(connection: Any, servers: Sequence[str], topic: str, events: 
                 await fold_batch(connection, messages, cells_of)
                 for place, records in polled.items():
                     await connection.execute(
-                        "UPDATE raw_partition SET next_off = $2 WHERE part = $1", place.partition, records[-1].offset + 1
+                        "UPDATE raw_partition SET next_off = $2 WHERE part = $1",
+                        place.partition,
+                        records[-1].offset + 1,
                     )
             left -= len(messages)
         return events / (time.perf_counter() - began)

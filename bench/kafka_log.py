@@ -33,7 +33,8 @@ class EmptyHistory:
     """The export of an owner that has nothing: what is to be counted stands in the log alone."""
 
     async def pages(self, _topic: str) -> AsyncIterator[Sequence[Message]]:
-        for page in ():
+        nothing: tuple[Sequence[Message], ...] = ()
+        for page in nothing:
             yield page
 
     async def after(self, _topic: str, _stream: str, _version: int) -> Sequence[Message]:

@@ -1,7 +1,6 @@
 """The scenarios: each returns rows of ours against its raw loop, on the same PostgreSQL, in the same minute."""
 
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +13,9 @@ from zoneinfo import ZoneInfo
 from bench import limits
 from bench.backlog import worked_off
 from bench.databases import create_platform_tables, make_database, url_of
-from bench.load import Load, closed_loop, post
+from bench.load import Load, closed_loop
 from bench.report import Row
-from bench.server import Served, deal_rows, import_rows
+from bench.server import Served, deal_rows, import_rows, open_deals
 from services.kpi.consumers import subscriptions
 from services.kpi.store.numbers import Numbers
 from services.kpi.use_cases.counting import Counting
@@ -38,7 +37,7 @@ BATCH = 500
 async def moves(server: Served, data_dir: Path, seconds: float, rounds: int) -> list[Row]:
     """A move over HTTP (authentication, gate, history, outbox) against the raw loops, order turned each round."""
     await import_rows(server.api, deal_rows(DEALS, "move", closed=False))
-    requests = _move_requests(server, await _deal_ids(server))
+    requests = move_requests(server, await open_deals(server.api, "bench"))
     await worked_off(partial(url_of, data_dir))
     pool = await limits.open_pool(await make_database(data_dir, "bench_raw"))
     ids = await limits.prepare(pool, DEALS)
@@ -70,29 +69,15 @@ def _move_rows(clients: int, found: dict[str, list[Load]]) -> list[Row]:
     ]
 
 
-async def _deal_ids(server: Served) -> list[str]:
-    ids: list[str] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        params = {"process": "bench", "status": "open", "limit": "200"} | ({"cursor": cursor} if cursor else {})
-        page = await server.api.get("/pipeline/v1/deals", params)
-        ids += [deal["id"] for deal in page["items"]]
-        cursor = page["next_cursor"]
-    return ids
-
-
-def _move_requests(server: Served, ids: list[str]) -> Callable[[int], Callable[[int, int], bytes]]:
+def move_requests(server: Served, ids: Sequence[str]) -> Callable[[int], Callable[[int, int], bytes]]:
     """Each deal goes to and fro between two stages; a deal belongs to one client at a time."""
-    stage_of = dict.fromkeys(ids, "first")
 
     def for_clients(clients: int) -> Callable[[int, int], bytes]:
         own = [itertools.cycle(ids[number::clients]) for number in range(clients)]
 
         def request(client: int, _number: int) -> bytes:
             deal = next(own[client])
-            stage_of[deal] = "second" if stage_of[deal] == "first" else "first"
-            body = json.dumps({"to_stage": stage_of[deal]}).encode()
-            return post(f"/pipeline/v1/deals/{deal}/moves", server.token, body)
+            return server.move(deal)
 
         return request
 
