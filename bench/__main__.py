@@ -45,8 +45,8 @@ class Depth:
     replicas: tuple[int, ...]
 
 
-QUICK = Depth(2.0, 2, 5_000, 10_000, 6.0, 1.0, ())
-FULL = Depth(8.0, 3, 20_000, 50_000, 20.0, 3.0, (1, 2, 4))
+QUICK = Depth(2.0, 2, 5_000, 10_000, 10.0, 1.0, ())
+FULL = Depth(6.0, 3, 20_000, 30_000, 15.0, 3.0, (1, 2, 4))
 
 
 async def measure_embedded(data_dir: Path, depth: Depth, wanted: frozenset[str], found: Findings) -> None:

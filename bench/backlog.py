@@ -34,12 +34,12 @@ async def worked_off(url_of: Callable[[str], str], bus: Bus | None = None) -> No
 async def _left(connections: dict[str, Any], bus: Bus | None) -> int:
     left = sum([await connections[name].fetchval(_WAITING) for name in SERVICES])
     applied = [row for name in SERVICES for row in await connections[name].fetch(_APPLIED)]
-    ends: Mapping[Any, int]
+    ends: Mapping[TopicPartition, int]
     if bus is None:
-        ends = {(topic, part): end for topic, part, end in await connections["bus"].fetch(_ENDS)}
+        ends = {TopicPartition(topic, part): end for topic, part, end in await connections["bus"].fetch(_ENDS)}
     else:
         ends = await bus.end_offsets({TopicPartition(topic, part) for topic, part, _ in applied})
-    return int(left + sum(ends[topic, part] - offset for topic, part, offset in applied))
+    return int(left + sum(ends[TopicPartition(topic, part)] - offset for topic, part, offset in applied))
 
 
 def _dsn(url: str) -> str:

@@ -26,8 +26,8 @@ from deploy.demo.processes import free_port, receiver
 
 WATCHED = "watched"
 LOAD_DEALS = 2000
-WATCHED_DEALS = 200
-ASKED_PER_SECOND = 20
+WATCHED_DEALS = 100
+ASKED_PER_SECOND = 5
 WARM_UP_SECONDS = 2.0
 # An overloaded system hands over late, not never.
 PATIENCE_SECONDS = 90.0
@@ -79,7 +79,7 @@ async def paced(stage: Stage, mode: str, per_second: int, seconds: float, aims: 
     request = _requests(stage, every)
     moves = await open_loop(connections, per_second, seconds + WARM_UP_SECONDS, request, answered)
     arrived = await _arrived(stage.receiver, alerts_before, set(readable))
-    connections.close()
+    await connections.close()
     first = min(move.intended_ns for move in moves)
     begin = first + int(WARM_UP_SECONDS * 1e9)
     counted = [move for move in moves if move.intended_ns >= begin]

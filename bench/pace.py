@@ -42,9 +42,10 @@ class Connections:
             self._idle.append((reader, writer))
             return answer
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for _, writer in self._idle:
             writer.close()
+            await writer.wait_closed()
 
 
 Answered = Callable[[Paced], Awaitable[None]]
