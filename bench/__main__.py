@@ -67,7 +67,8 @@ async def measure_embedded(data_dir: Path, depth: Depth, wanted: frozenset[str],
                 with _left_out(found, name):
                     found.rows += await scenario()
         if "end-to-end" in wanted:
-            await _end_to_end(server, data_dir, depth, found)
+            with _left_out(found, "end-to-end"):
+                await _end_to_end(server, data_dir, depth, found)
         if "share" in wanted and depth.replicas:
             found.shares.append(await distributed.embedded_share(server, data_dir, depth.paced_seconds))
 
@@ -89,12 +90,16 @@ async def measure_distributed(depth: Depth, found: Findings) -> None:
             share, timings = await distributed.replicas(data_dir, count, depth.paced_seconds, rates)
             found.shares.append(share)
             found.timings += timings
+            # A long run that is ended early has not been in vain.
+            report.save(found)
 
 
 @contextmanager
 def _left_out(found: Findings, what: str) -> Iterator[None]:
+    began = time.perf_counter()
     try:
         yield
+        sys.stderr.write(f"{what}: {time.perf_counter() - began:.0f} s\n")
     except LocalKafkaError as error:
         found.left_out.append(f"{what}: {error}")
 
@@ -127,10 +132,13 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="longer rounds, and the distributed mode")
     parser.add_argument("--only", default=",".join((*EMBEDDED, "distributed")), help="scenarios, separated by commas")
     arguments = parser.parse_args()
+    wanted = frozenset(arguments.only.split(","))
+    if unknown := wanted - {*EMBEDDED, "distributed"}:
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     configure_logging("ERROR", "console")
     began = time.perf_counter()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(measure(FULL if arguments.full else QUICK, frozenset(arguments.only.split(","))))
+        found = runner.run(measure(FULL if arguments.full else QUICK, wanted))
     report.save(found)
     if arguments.readme:
         report.write_readme(found)
