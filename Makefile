@@ -8,7 +8,7 @@ STAMP := $(VENV)/.locked
 ARGS ?=
 
 .PHONY: help setup lock demo demo-distributed up test test-fast defects lint fmt types check kafka migrate revision \
-        bench docs secrets verify-compose clean
+        bench bench-full docs secrets verify-compose clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ revision: setup ## a new Alembic revision: make revision service=kpi m="what cha
 
 bench: setup ## the speed of the main job as ratios to raw loops (under 2 minutes)
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-full: setup ## longer rounds, and the distributed mode with 1, 2 and 4 replicas (about a quarter of an hour)
+	@$(BIN)/python -m bench --full $(ARGS)
 
 docs: setup ## generate what is told about the events: JSON Schemas, docs/events.md, docs/asyncapi.yaml
 	@$(BIN)/python -m shared.events.schemas && $(BIN)/python -m shared.events.page && $(BIN)/python -m shared.events.asyncapi

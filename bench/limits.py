@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -138,7 +138,10 @@ async def relay_rows(connection: Any, messages: Sequence[Message]) -> float:
     return len(messages) / (time.perf_counter() - began)
 
 
-async def fold_rows(connection: Any, messages: Sequence[Message], cells_of: Any) -> float:
+Cells = Callable[[DealEvent], Sequence[tuple[str, str, int]]]
+
+
+async def fold_rows(connection: Any, messages: Sequence[Message], cells_of: Cells) -> float:
     """Decode, sum into cells in a dict, upsert them sorted; batches of 500; return events per second.
 
     `cells_of(event)` gives the (kpi, scope, day) keys that an event touches: as many as ours touch.
@@ -146,27 +149,32 @@ async def fold_rows(connection: Any, messages: Sequence[Message], cells_of: Any)
     await connection.execute("TRUNCATE raw_cell")
     began = time.perf_counter()
     for start in range(0, len(messages), 500):
-        sums: dict[tuple[str, str, int], list[int]] = {}
-        for message in messages[start : start + 500]:
-            event = decode(message)
-            if isinstance(event, DealEvent):
-                for cell in cells_of(event):
-                    held = sums.setdefault(cell, [0, 0])
-                    held[0] += event.deal.amount or 0
-                    held[1] += 1
-        keys = sorted(sums)
-        await connection.execute(
-            """
-            INSERT INTO raw_cell SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[])
-            ON CONFLICT (kpi, scope, day) DO UPDATE SET num = raw_cell.num + excluded.num, n = raw_cell.n + excluded.n
-            """,
-            [key[0] for key in keys],
-            [key[1] for key in keys],
-            [key[2] for key in keys],
-            [sums[key][0] for key in keys],
-            [sums[key][1] for key in keys],
-        )
+        await fold_batch(connection, messages[start : start + 500], cells_of)
     return len(messages) / (time.perf_counter() - began)
+
+
+async def fold_batch(connection: Any, messages: Sequence[Message], cells_of: Cells) -> None:
+    """One batch of `fold_rows`."""
+    sums: dict[tuple[str, str, int], list[int]] = {}
+    for message in messages:
+        event = decode(message)
+        if isinstance(event, DealEvent):
+            for cell in cells_of(event):
+                held = sums.setdefault(cell, [0, 0])
+                held[0] += event.deal.amount or 0
+                held[1] += 1
+    keys = sorted(sums)
+    await connection.execute(
+        """
+        INSERT INTO raw_cell SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[])
+        ON CONFLICT (kpi, scope, day) DO UPDATE SET num = raw_cell.num + excluded.num, n = raw_cell.n + excluded.n
+        """,
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+        [key[2] for key in keys],
+        [sums[key][0] for key in keys],
+        [sums[key][1] for key in keys],
+    )
 
 
 async def open_pool(url: str) -> Pool:

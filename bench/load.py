@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -40,9 +40,9 @@ async def _client(port: int, client: int, stop: float, request: Callable[[int, i
     refused = number = 0
     while (began := time.perf_counter()) < stop:
         writer.write(request(client, number))
-        ok = await _answer(reader)
+        status, _ = await read_answer(reader)
         number += 1
-        if ok:
+        if status // 100 == 2:
             times.append(time.perf_counter() - began)
         else:
             refused += 1
@@ -50,22 +50,32 @@ async def _client(port: int, client: int, stop: float, request: Callable[[int, i
     return times, refused
 
 
-async def _answer(reader: asyncio.StreamReader) -> bool:
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return status and body of the next answer on a connection."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = 0
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             length = int(value)
-    if length:
-        await reader.readexactly(length)
-    return head[9:10] == b"2"
+    return int(head[9:12]), await reader.readexactly(length) if length else b""
 
 
 def post(path: str, token: str, body: bytes) -> bytes:
     """Return the bytes of a JSON POST."""
+    return post_with(path, {"authorization": f"Bearer {token}"}, body)
+
+
+def post_with(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return the bytes of a JSON POST with further headers."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
-        f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: bench\r\n{more}"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def get(path: str, token: str) -> bytes:
+    """Return the bytes of a GET."""
+    return f"GET {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\r\n".encode()

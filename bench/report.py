@@ -1,11 +1,13 @@
 """What a run found, as rows, as JSON, and as the block in the README that is made from it."""
 
 import json
+import math
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "latest.json"
@@ -31,6 +33,80 @@ class Row:
     @property
     def verdict(self) -> str:
         return "" if self.aim is None else ("reached" if self.ratio >= self.aim else "missed")
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Nearest-rank percentiles of latencies in milliseconds; nothing measured gives NaN."""
+
+    p50: float
+    p99: float
+    samples: int
+
+    @classmethod
+    def of(cls, times: Sequence[float]) -> Self:
+        ordered = sorted(times) or [math.nan]
+        return cls(
+            ordered[(len(ordered) - 1) // 2], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)], len(times)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.p50:,.0f} / {self.p99:,.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Moves offered by a fixed schedule; latencies count from when each was meant to leave.
+
+    `lost` are watched moves that were not counted, or whose alert did not come, within the patience. `aims` in ms: KPI
+    p50, KPI p99, alert p50.
+    """
+
+    mode: str
+    offered: int
+    accepted: float
+    refused: int
+    lost: int
+    answer: Percentiles
+    kpi: Percentiles
+    alert: Percentiles
+    aims: tuple[float, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        if not self.aims:
+            return ""
+        found = (self.kpi.p50, self.kpi.p99, self.alert.p50)
+        met = not self.lost and all(value <= aim for value, aim in zip(found, self.aims, strict=True))
+        return f"≤ {' / '.join(f'{aim:.0f}' for aim in self.aims)} {'reached' if met else 'missed'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The limit of a mode with 32 clients, and what it costs.
+
+    `accepted` moves a second while clients send, `sustained` when everything that follows is waited for; CPU in us a
+    move by process (all replicas of a service together), cores used when idle, peak resident set of one process in MiB.
+    """
+
+    mode: str
+    accepted: float
+    sustained: float
+    p50: float
+    p99: float
+    cpu_us: Mapping[str, float]
+    idle_cores: float
+    peak_mib: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Findings:
+    """All of a run; `left_out` says what could not be measured here, and why."""
+
+    rows: list[Row] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+    shares: list[Share] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def machine() -> str:
@@ -63,14 +139,63 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def save(rows: Sequence[Row]) -> None:
-    """Write the JSON and, where the README has the block, the block."""
+def timing_table(timings: Sequence[Timing]) -> str:
+    """Return the latencies as a Markdown table."""
+    lines = [
+        "| end to end, ms p50 / p99 | offered /s | accepted /s | answer | KPI readable | alert handed over "
+        "| aim: KPI p50 / p99 / alert p50 |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for one in timings:
+        what = "".join(
+            (one.mode, f", {one.refused} refused" * bool(one.refused), f", {one.lost} lost" * bool(one.lost))
+        )
+        lines.append(
+            f"| {what} | {one.offered} | {one.accepted:,.0f} | {one.answer} | {one.kpi} | {one.alert} | {one.verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def share_table(shares: Sequence[Share]) -> str:
+    """Return limits, CPU and memory by process as a Markdown table, a column for each mode."""
+    names = list(dict.fromkeys(name for share in shares for name in share.cpu_us))
+    cells = {
+        "accepted /s": [f"{share.accepted:,.0f}" for share in shares],
+        "p50 / p99 ms": [f"{share.p50:,.0f} / {share.p99:,.0f}" for share in shares],
+        "sustained /s, all that follows included": [f"{share.sustained:,.0f}" for share in shares],
+        **{
+            f"{name}: CPU us a move, peak MiB": [
+                f"{share.cpu_us[name]:,.0f}, {share.peak_mib[name]:,.0f}" if name in share.cpu_us else ""
+                for share in shares
+            ]
+            for name in names
+        },
+        "all: CPU us a move": [f"{sum(share.cpu_us.values()):,.0f}" for share in shares],
+        "cores used when idle": [f"{share.idle_cores:.2f}" for share in shares],
+    }
+    head = f"| | {' | '.join(share.mode for share in shares)} |\n|---|{'---:|' * len(shares)}"
+    return "\n".join([head, *(f"| {what} | {' | '.join(values)} |" for what, values in cells.items())])
+
+
+def text_of(found: Findings) -> str:
+    """Return all tables, and loudly what was left out."""
+    parts = [table(found.rows)] if found.rows else []
+    parts += [timing_table(found.timings)] if found.timings else []
+    parts += [share_table(found.shares)] if found.shares else []
+    parts += [f"**LEFT OUT: {reason}**" for reason in found.left_out]
+    return "\n\n".join(parts)
+
+
+def save(found: Findings) -> None:
+    """Write the JSON."""
     RESULTS.parent.mkdir(exist_ok=True)
-    content = {"machine": machine(), "rows": [asdict(row) | {"ratio": round(row.ratio, 3)} for row in rows]}
-    RESULTS.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    rows = [asdict(row) | {"ratio": round(row.ratio, 3)} for row in found.rows]
+    RESULTS.write_text(
+        json.dumps({"machine": machine(), **asdict(found), "rows": rows}, indent=2) + "\n", encoding="utf-8"
+    )
 
 
-def write_readme(rows: Sequence[Row]) -> None:
+def write_readme(found: Findings) -> None:
     """Replace the figures in the README by those of this run."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
@@ -79,4 +204,4 @@ def write_readme(rows: Sequence[Row]) -> None:
     block = (
         f"{BEGIN}\nMeasured by `make bench` on {machine()}; load generator, server and PostgreSQL share the cores.\n\n"
     )
-    readme.write_text(f"{before}{block}{table(rows)}\n{END}{after}", encoding="utf-8")
+    readme.write_text(f"{before}{block}{text_of(found)}\n{END}{after}", encoding="utf-8")

@@ -1,7 +1,6 @@
 """The scenarios: each returns rows of ours against its raw loop, on the same PostgreSQL, in the same minute."""
 
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -11,14 +10,12 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.ext.asyncio import create_async_engine
-
 from bench import limits
 from bench.backlog import worked_off
-from bench.load import Load, closed_loop, post
+from bench.databases import create_platform_tables, make_database, url_of
+from bench.load import Load, closed_loop
 from bench.report import Row
-from bench.server import Served, deal_rows, import_rows
-from deploy.embedded.postgres import running_url
+from bench.server import Served, deal_rows, import_rows, open_deals
 from services.kpi.consumers import subscriptions
 from services.kpi.store.numbers import Numbers
 from services.kpi.use_cases.counting import Counting
@@ -28,7 +25,6 @@ from shared.bus.relay import Relay
 from shared.db.engine import Database, Signal
 from shared.db.migrations import upgrade
 from shared.db.outbox import announce_messages
-from shared.db.platform import new_metadata
 from shared.events.codec import Message, encode
 from shared.events.pipeline import DealCreated, DealEvent, DealMoved, DealState, Stage
 from shared.ids import new_id
@@ -38,28 +34,10 @@ DEALS = 2000
 BATCH = 500
 
 
-def url_of(data_dir: Path, database: str) -> str:
-    """Return the URL of a database of the running server."""
-    url = running_url(data_dir, database)
-    if url is None:
-        message = "the server's PostgreSQL does not run"
-        raise RuntimeError(message)
-    return url
-
-
-async def make_database(data_dir: Path, name: str) -> str:
-    """Create an empty database beside the services' own; return its URL."""
-    pool = await limits.open_pool(url_of(data_dir, "postgres"))
-    await pool.execute(f"DROP DATABASE IF EXISTS {name}")
-    await pool.execute(f"CREATE DATABASE {name}")
-    await pool.close()
-    return url_of(data_dir, name)
-
-
 async def moves(server: Served, data_dir: Path, seconds: float, rounds: int) -> list[Row]:
     """A move over HTTP (authentication, gate, history, outbox) against the raw loops, order turned each round."""
     await import_rows(server.api, deal_rows(DEALS, "move", closed=False))
-    requests = _move_requests(server, await _deal_ids(server))
+    requests = move_requests(server, await open_deals(server.api, "bench"))
     await worked_off(partial(url_of, data_dir))
     pool = await limits.open_pool(await make_database(data_dir, "bench_raw"))
     ids = await limits.prepare(pool, DEALS)
@@ -91,29 +69,15 @@ def _move_rows(clients: int, found: dict[str, list[Load]]) -> list[Row]:
     ]
 
 
-async def _deal_ids(server: Served) -> list[str]:
-    ids: list[str] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        params = {"process": "bench", "status": "open", "limit": "200"} | ({"cursor": cursor} if cursor else {})
-        page = await server.api.get("/pipeline/v1/deals", params)
-        ids += [deal["id"] for deal in page["items"]]
-        cursor = page["next_cursor"]
-    return ids
-
-
-def _move_requests(server: Served, ids: list[str]) -> Callable[[int], Callable[[int, int], bytes]]:
+def move_requests(server: Served, ids: Sequence[str]) -> Callable[[int], Callable[[int, int], bytes]]:
     """Each deal goes to and fro between two stages; a deal belongs to one client at a time."""
-    stage_of = dict.fromkeys(ids, "first")
 
     def for_clients(clients: int) -> Callable[[int, int], bytes]:
         own = [itertools.cycle(ids[number::clients]) for number in range(clients)]
 
         def request(client: int, _number: int) -> bytes:
             deal = next(own[client])
-            stage_of[deal] = "second" if stage_of[deal] == "first" else "first"
-            body = json.dumps({"to_stage": stage_of[deal]}).encode()
-            return post(f"/pipeline/v1/deals/{deal}/moves", server.token, body)
+            return server.move(deal)
 
         return request
 
@@ -145,7 +109,7 @@ async def relay(data_dir: Path, messages: Sequence[Message]) -> list[Row]:
     database = Database(url, "bench")
     bus = PostgresBus(Database(await make_database(data_dir, "bench_bus"), "bench"))
     await bus.prepare()
-    await _create_platform_tables(url)
+    await create_platform_tables(url)
     pool = await limits.open_pool(await make_database(data_dir, "bench_raw"))
     await limits.prepare(pool, 1)
     async with pool.acquire() as connection:
@@ -163,13 +127,6 @@ async def relay(data_dir: Path, messages: Sequence[Message]) -> list[Row]:
     return [Row("relay, outbox to log", rate, "read, append, delete", raw, 0.5)]
 
 
-async def _create_platform_tables(url: str) -> None:
-    engine = create_async_engine(url)
-    async with engine.begin() as tx:
-        await tx.run_sync(new_metadata().create_all)
-    await engine.dispose()
-
-
 async def fold(data_dir: Path, messages: Sequence[Message]) -> list[Row]:
     """Log to committed KPI cells: ours guards versions and keeps state and facts too; the raw loop only sums."""
     url = await make_database(data_dir, "bench_kpi")
@@ -179,7 +136,7 @@ async def fold(data_dir: Path, messages: Sequence[Message]) -> list[Row]:
     pool = await limits.open_pool(await make_database(data_dir, "bench_raw"))
     await limits.prepare(pool, 1)
     async with pool.acquire() as connection:
-        raw = await limits.fold_rows(connection, messages, _cells)
+        raw = await limits.fold_rows(connection, messages, event_cells)
     began = time.perf_counter()
     for start in range(0, len(messages), BATCH):
         await apply_messages(database, subscription, messages[start : start + BATCH])
@@ -189,7 +146,7 @@ async def fold(data_dir: Path, messages: Sequence[Message]) -> list[Row]:
     return [Row("KPI, event to committed cells", rate, "decode, sum, upsert", raw, 0.5)]
 
 
-def _cells(event: DealEvent) -> list[tuple[str, str, int]]:
+def event_cells(event: DealEvent) -> list[tuple[str, str, int]]:
     """Return five KPI in two scopes: about what an event touches in ours."""
     day = (event.happened_at - datetime(1970, 1, 1, tzinfo=UTC)).days
     return [(f"kpi-{number}", scope, day) for number in range(5) for scope in ("org", event.deal.owner or "")]

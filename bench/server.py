@@ -1,15 +1,17 @@
-"""The embedded mode under load: its process, a token, and what the scenarios need to set up over public HTTP."""
+"""What is under load, embedded or distributed: its process, a token, and what is set up over public HTTP."""
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.load import post
 from deploy.demo.api import Api, Json
-from deploy.demo.processes import DemoFailure, free_port, server
+from deploy.demo.processes import DISTRIBUTED_START_SECONDS, Child, DemoFailure, free_port, server
 from deploy.embedded.issuer import development_token
 
 PROCESS: Json = {
@@ -41,18 +43,57 @@ class Served:
     port: int
     token: str
     api: Api
+    pid: int
+    # Deals that stand in the second stage; all others stand in the first one.
+    at_second: set[str] = field(default_factory=set)
+
+    def move(self, deal: str) -> bytes:
+        """Return the request that moves a deal to the one of two stages in which it does not stand."""
+        goes_on = deal not in self.at_second
+        (self.at_second.add if goes_on else self.at_second.discard)(deal)
+        body = b'{"to_stage": "second"}' if goes_on else b'{"to_stage": "first"}'
+        return post(f"/pipeline/v1/deals/{deal}/moves", self.token, body)
 
 
 @asynccontextmanager
 async def served(data_dir: Path) -> AsyncIterator[Served]:
     """Run the embedded mode on a durable disk within the block."""
-    token = development_token(data_dir, "admin")
     port = free_port(None)
-    async with server(data_dir, port, data_dir / "server.log"):
+    async with _entered(server(data_dir, port, data_dir / "server.log"), data_dir, port) as ours:
+        yield ours
+
+
+@asynccontextmanager
+async def served_distributed(data_dir: Path, replicas: int) -> AsyncIterator[Served]:
+    """Run the distributed mode (Kafka, `replicas` processes of each service, gateway) within the block."""
+    port = free_port(None)
+    place = ["--data-dir", str(data_dir), "--port", str(port), "--replicas", str(replicas)]
+    command = [sys.executable, "-m", "deploy.distributed", *place]
+    child = Child(command, f"http://127.0.0.1:{port}/readyz", data_dir / "server.log", DISTRIBUTED_START_SECONDS)
+    async with _entered(child, data_dir, port) as ours:
+        yield ours
+
+
+@asynccontextmanager
+async def _entered(child: Child, data_dir: Path, port: int) -> AsyncIterator[Served]:
+    token = development_token(data_dir, "admin")
+    async with child:
         api = Api(f"http://127.0.0.1:{port}", token, "en")
         await api.post("/pipeline/v1/processes", PROCESS)
-        yield Served(port, token, api)
+        yield Served(port, token, api, child.pid)
         await api.close()
+
+
+async def open_deals(api: Api, process: str) -> list[str]:
+    """Return the ids of all open deals of a process."""
+    ids: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        params = {"process": process, "status": "open", "limit": "200"} | ({"cursor": cursor} if cursor else {})
+        page = await api.get("/pipeline/v1/deals", params)
+        ids += [deal["id"] for deal in page["items"]]
+        cursor = page["next_cursor"]
+    return ids
 
 
 def deal_rows(rows: int, prefix: str, *, closed: bool) -> bytes:
@@ -71,9 +112,9 @@ def deal_rows(rows: int, prefix: str, *, closed: bool) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-async def import_rows(api: Api, content: bytes) -> Json:
-    """Import rows and wait until all are in; raises DemoFailure unless every row was taken."""
-    job = await api.upload("deals", "bench.ndjson", content, MAPPING)
+async def import_rows(api: Api, content: bytes, process: str = "bench") -> Json:
+    """Import rows into a process and wait until all are in; raises DemoFailure unless every row was taken."""
+    job = await api.upload("deals", "bench.ndjson", content, MAPPING | {"process": process})
     while True:
         state: Json = await api.get(f"/pipeline/v1/imports/{job['id']}")
         if state["status"] == "completed" and state["rejected"] == 0:

@@ -37,6 +37,9 @@ class Api:
     async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
         return self._read(path, await self._send("POST", path, body, headers))
 
+    async def put(self, path: str, body: Any) -> Any:
+        return self._read(path, await self._send("PUT", path, body, None))
+
     async def patch(self, path: str, body: Any) -> Any:
         return self._read(path, await self._send("PATCH", path, body, {"if-match": "*"}))
 

@@ -50,6 +50,11 @@ class Child:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process id; 0 while it does not run."""
+        return self._process.pid if self._process else 0
+
     async def start(self) -> None:
         """Start it and return once it answers; raises DemoFailure with the end of its log."""
         with self._log.open("ab") as log:

@@ -1,6 +1,6 @@
 """What is known of each stream: its version and, for a deal, its course."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -38,10 +38,10 @@ _SAVE_VERSIONS = text(
     ON CONFLICT (generation, stream) DO UPDATE SET version = excluded.version
     """
 )
-_VERSION = text(
+_COUNTED = text(
     """
-    SELECT version FROM entity_state
-    WHERE generation = (SELECT id FROM generation WHERE state = 'active') AND stream = :stream
+    SELECT stream, version FROM entity_state
+    WHERE generation = (SELECT id FROM generation WHERE state = 'active') AND stream = ANY(:streams)
     """
 )
 _VERSIONS = text("SELECT stream, version FROM entity_state WHERE generation = :generation")
@@ -82,9 +82,10 @@ async def save_versions(tx: AsyncConnection, generation: int, versions: Mapping[
     await tx.execute(_SAVE_VERSIONS, {"generation": generation, **columns})
 
 
-async def stream_version(tx: AsyncConnection, stream: str) -> int:
-    """Return up to which version a stream is counted in the present truth; 0 for one that is not known."""
-    return int((await tx.execute(_VERSION, {"stream": stream})).scalar() or 0)
+async def counted_versions(tx: AsyncConnection, streams: Collection[str]) -> dict[str, int]:
+    """Return up to which version streams are counted in the present truth; one that is not known is missing."""
+    rows = await tx.execute(_COUNTED, {"streams": sorted(streams)})
+    return {row.stream: row.version for row in rows}
 
 
 async def all_versions(tx: AsyncConnection, generation: int) -> dict[str, int]:

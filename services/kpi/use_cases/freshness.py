@@ -1,6 +1,7 @@
 """How far the numbers are: the newest counted event, streams that stand still, and waiting for one event."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.kpi.store.entities import stream_version
+from services.kpi.store.entities import counted_versions
 from services.kpi.store.freshness import newest_counted
 from shared.bus.streams import parked_streams
 from shared.db.engine import Database, Signal
@@ -26,6 +27,9 @@ class Commits(Signal):
     def __init__(self) -> None:
         super().__init__()
         self._requests: set[Signal] = set()
+        self._looked_for: set[str] = set()
+        self._next_look: asyncio.Task[Mapping[str, int]] | None = None
+        self._looking = asyncio.Lock()
 
     def set(self) -> None:
         super().set()
@@ -41,6 +45,32 @@ class Commits(Signal):
             yield request
         finally:
             self._requests.discard(request)
+
+    async def counted(self, database: Database, stream: str) -> int:
+        """Return up to which version a stream is counted.
+
+        Whoever asks while a look is on its way shares the next one: each commit wakes all who wait, and when counting
+        is behind they are many; a look of each one's own would hold up counting still more.
+        """
+        self._looked_for.add(stream)
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look(database))
+            self._next_look.add_done_callback(_retrieve)
+        # One request that is given up must not end the look of the others.
+        return (await asyncio.shield(self._next_look)).get(stream, 0)
+
+    async def _look(self, database: Database) -> Mapping[str, int]:
+        async with self._looking:
+            self._next_look = None
+            streams, self._looked_for = self._looked_for, set()
+            async with database.autocommit() as connection:
+                return await counted_versions(connection, streams)
+
+
+def _retrieve(look: "asyncio.Task[Mapping[str, int]]") -> None:
+    """All who asked may be gone: its error is not news then."""
+    if not look.cancelled():
+        look.exception()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +105,7 @@ async def wait_until_counted(database: Database, commits: Commits, token: Consis
     deadline = monotonic() + LONGEST_WAIT_SECONDS
     with commits.followed() as committed:
         while True:
-            async with database.autocommit() as connection:
-                version = await stream_version(connection, token.stream)
+            version = await commits.counted(database, token.stream)
             if version >= token.version or monotonic() > deadline:
                 return version >= token.version
             await committed.wait(LOOK_EVERY_SECONDS)
