@@ -11,9 +11,8 @@ from services.kpi.domain.course import DealCourse, fold
 from services.kpi.domain.facts import Dims, Fact, facts
 from shared.events.pipeline import DealEvent
 
-
 CellKey = tuple[int, str | None, int, Dims]
-"""Measure, owner key (empty: nobody's; null: the whole organisation), day and dims: a plain tuple, made for each fact."""
+"""Measure, owner key (empty: nobody's; null: the organisation), day and dims: a plain tuple, made for each fact."""
 
 
 class ToldFact(msgspec.Struct, gc=False):
