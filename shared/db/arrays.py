@@ -9,4 +9,4 @@ from collections.abc import Iterable
 
 def int_array(values: Iterable[int | None]) -> str:
     """Return `{1,2,NULL}`, for `CAST(CAST(:name AS text) AS bigint[])`."""
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+    return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"

@@ -76,9 +76,10 @@ class _Evaluation:
         self.best_from = _best_rank_from(course.visits)
         self.seen: set[str] = set()
         self.found: list[Fact] = []
+        self.whole_deal = self.dims()
 
     def facts(self) -> tuple[Fact, ...]:
-        self.add(CREATED, 0, self.visits[0].day, self.dims(), 0, 0, 1)
+        self.add(CREATED, 0, self.visits[0].day, self.whole_deal, 0, 0, 1)
         stands = standings(self.visits)
         for place, visit in enumerate(self.visits):
             dims = self.dims(visit.stage)
@@ -139,15 +140,15 @@ class _Evaluation:
         """The present outcome: a deal that was reopened has none."""
         day, created, amount = self.visits[-1].day, self.visits[0].day, self.course.amount
         won = int(self.visits[-1].kind == "won")
-        self.add(CLOSED, 0, day, self.dims(), won, 1, 1)
+        self.add(CLOSED, 0, day, self.whole_deal, won, 1, 1)
         if not won:
             return
         if amount is not None:
             self.add(WON_VALUE, 0, day, self.dims(currency=self.course.currency or ""), amount, int(amount != 0), 1)
         if UNDATED in (day, created):
-            self.add(CYCLE, 0, UNDATED, self.dims(), 0, 1, 1)
+            self.add(CYCLE, 0, UNDATED, self.whole_deal, 0, 1, 1)
         else:
-            self.add(CYCLE, 0, day, self.dims(), max(day - created, 0), 1, 1)
+            self.add(CYCLE, 0, day, self.whole_deal, max(day - created, 0), 1, 1)
 
 
 def standings(visits: Sequence[Visit]) -> list[Standing | None]:

@@ -1,7 +1,6 @@
 """What a batch of events changes: courses, facts told and taken back, cells. Live, rebuild and verify all use it."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,18 +11,11 @@ from services.kpi.domain.course import DealCourse, fold
 from services.kpi.domain.facts import Dims, Fact, facts
 from shared.events.pipeline import DealEvent
 
-
-class CellKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
-    """`owner` is an owner key (empty: nobody's), or null for the whole organisation."""
-
-    measure: int
-    owner: str | None
-    day: int
-    dims: Dims
+CellKey = tuple[int, str | None, int, Dims]
+"""Measure, owner key (empty: nobody's; null: the organisation), day and dims: a plain tuple, made for each fact."""
 
 
-@dataclass(slots=True)
-class ToldFact:
+class ToldFact(msgspec.Struct, gc=False):
     """A fact known from `known_from` (as of `version` of its stream) until it was taken back, or until now."""
 
     stream: str
@@ -50,9 +42,6 @@ class Change(NamedTuple):
     n: int
     cause: int
 
-    def plus(self, other: "Change") -> "Change":
-        return Change(self.num + other.num, self.den + other.den, self.n + other.n, max(self.cause, other.cause))
-
 
 class Tally:
     """Folds events one by one and keeps the difference that they make, each fact counted for its owner and for all."""
@@ -68,9 +57,13 @@ class Tally:
         # By owner: num, den, n and the number of the last event.
         self._cells: dict[CellKey, list[int]] = {}
 
-    def add(self, event: DealEvent, number: int = 0) -> None:
-        """Fold the next event of its stream; `number` says which event of the batch it is."""
-        stream = event.stream
+    @property
+    def touched(self) -> Collection[CellKey]:
+        """The owners' cells of all facts told and taken back, also where they cancel out."""
+        return self._cells.keys()
+
+    def add(self, stream: str, event: DealEvent, number: int = 0) -> None:
+        """Fold the next event of `stream`; `number` says which event of the batch it is."""
         course = self.courses.get(stream) or self._known.get(stream)
         before = self._facts[stream] if stream in self._facts else facts(course)
         course = fold(course, event, self._zone)
@@ -79,18 +72,24 @@ class Tally:
         self._facts[stream] = after
         if after != before:
             gone, new = difference(before, after)
-            self._take(stream, course.known_at, gone, number)
-            self._tell([ToldFact(stream, event.version, fact, course.known_at) for fact in new], number)
+            if gone:
+                self._take(stream, course.known_at, gone, number)
+            self._tell(stream, event.version, course.known_at, new, number)
 
     def changes(self) -> dict[CellKey, Change]:
         """Return what is to be added to each cell, owners' and the organisation's; what cancels out is left out."""
-        found = {key: Change(*sums) for key, sums in self._cells.items() if sums[0] or sums[1] or sums[2]}
-        whole: dict[CellKey, Change] = {}
-        for key, change in found.items():
-            everybody = CellKey(key.measure, None, key.day, key.dims)
-            before = whole.get(everybody)
-            whole[everybody] = before.plus(change) if before else change
-        found.update((key, change) for key, change in whole.items() if any(change[:3]))
+        found: dict[CellKey, Change] = {}
+        whole: dict[CellKey, list[int]] = {}
+        for key, (num, den, n, cause) in self._cells.items():
+            if num or den or n:
+                found[key] = Change(num, den, n, cause)
+                measure, _, day, dims = key
+                sums = whole.get(everybody := (measure, None, day, dims))
+                if sums is None:
+                    whole[everybody] = [num, den, n, cause]
+                else:
+                    _add(sums, num, den, n, max(sums[3], cause))
+        found.update((key, Change(*sums)) for key, sums in whole.items() if sums[0] or sums[1] or sums[2])
         return found
 
     def _take(self, stream: str, known_to: datetime, gone: Iterable[Fact], number: int) -> None:
@@ -102,18 +101,27 @@ class Tally:
                 told.known_to = known_to
             self._count(fact, -1, number)
 
-    def _tell(self, new: Iterable[ToldFact], number: int) -> None:
-        for told in new:
-            self._told_now[told.stream, told.fact.measure, told.fact.place] = told
-            self.told.append(told)
-            self._count(told.fact, 1, number)
+    def _tell(self, stream: str, version: int, known_from: datetime, new: Iterable[Fact], number: int) -> None:
+        told_now, told = self._told_now, self.told
+        for fact in new:
+            one = told_now[stream, fact.measure, fact.place] = ToldFact(stream, version, fact, known_from)
+            told.append(one)
+            self._count(fact, 1, number)
 
     def _count(self, fact: Fact, sign: int, number: int) -> None:
-        sums = self._cells.setdefault(CellKey(fact.measure, fact.owner, fact.day, fact.dims), [0, 0, 0, 0])
-        sums[0] += sign * fact.num
-        sums[1] += sign * fact.den
-        sums[2] += sign * fact.n
-        sums[3] = number
+        key = (fact.measure, fact.owner, fact.day, fact.dims)
+        sums = self._cells.get(key)
+        if sums is None:
+            self._cells[key] = [sign * fact.num, sign * fact.den, sign * fact.n, number]
+        else:
+            _add(sums, sign * fact.num, sign * fact.den, sign * fact.n, number)
+
+
+def _add(sums: list[int], num: int, den: int, n: int, cause: int) -> None:
+    sums[0] += num
+    sums[1] += den
+    sums[2] += n
+    sums[3] = cause
 
 
 def difference(before: Sequence[Fact], after: Sequence[Fact]) -> tuple[list[Fact], list[Fact]]:
@@ -127,5 +135,7 @@ def difference(before: Sequence[Fact], after: Sequence[Fact]) -> tuple[list[Fact
             break
         same += 1
     left, right = before[same:], after[same:]
+    if not left or not right:
+        return [*left], [*right]
     kept = set(left).intersection(right)
     return [fact for fact in left if fact not in kept], [fact for fact in right if fact not in kept]

@@ -10,7 +10,7 @@ from services.kpi.domain.facts import Dims
 from services.kpi.domain.tally import CellKey, Change
 from shared.db.arrays import int_array
 
-# Rows come sorted by key: two writers that meet on cells wait for each other in one order.
+# ORDER BY the key: two writers that meet on cells wait for each other in one order.
 _ADD = text(
     """
     INSERT INTO cell AS c (generation, measure, owner, day, slice, num, den, n)
@@ -18,7 +18,8 @@ _ADD = text(
     FROM unnest(CAST(CAST(:measures AS text) AS smallint[]), CAST(CAST(:owners AS text) AS int[]),
                 CAST(CAST(:days AS text) AS int[]), CAST(CAST(:slices AS text) AS int[]),
                 CAST(CAST(:nums AS text) AS bigint[]), CAST(CAST(:dens AS text) AS bigint[]),
-                CAST(CAST(:ns AS text) AS bigint[])) AS r
+                CAST(CAST(:ns AS text) AS bigint[])) AS r (measure, owner, day, slice, num, den, n)
+    ORDER BY measure, owner, day, slice
     ON CONFLICT (generation, measure, owner, day, slice) DO UPDATE
         SET num = c.num + excluded.num, den = c.den + excluded.den, n = c.n + excluded.n
     """
@@ -41,13 +42,16 @@ async def add_to_cells(
     slices: Mapping[Dims, int],
 ) -> None:
     """Add `changes` to the cells: the last rows that a transaction locks."""
-    rows = sorted(
-        (key.measure, owners[key.owner], key.day, slices[key.dims], change.num, change.den, change.n)
-        for key, change in changes.items()
-    )
-    if rows:
-        names = ("measures", "owners", "days", "slices", "nums", "dens", "ns")
-        columns = dict(zip(names, map(int_array, zip(*rows, strict=True)), strict=True))
+    if changes:
+        columns = {
+            "measures": int_array([measure for measure, *_ in changes]),
+            "owners": int_array([owners[owner] for _, owner, _, _ in changes]),
+            "days": int_array([day for _, _, day, _ in changes]),
+            "slices": int_array([slices[dims] for *_, dims in changes]),
+            "nums": int_array([change.num for change in changes.values()]),
+            "dens": int_array([change.den for change in changes.values()]),
+            "ns": int_array([change.n for change in changes.values()]),
+        }
         await tx.execute(_ADD, {"generation": generation, **columns})
 
 
@@ -55,7 +59,7 @@ async def all_cells(tx: AsyncConnection, generation: int) -> dict[CellKey, Sums]
     """Return every cell that holds something."""
     rows = await tx.execute(_ALL, {"generation": generation})
     return {
-        CellKey(row.measure, row.owner, row.day, Dims(row.process, row.stage, row.product, row.source, row.currency)): (
+        (row.measure, row.owner, row.day, Dims(row.process, row.stage, row.product, row.source, row.currency)): (
             Sums(row.num, row.den, row.n)
         )
         for row in rows

@@ -54,14 +54,18 @@ def marks_of(
 ) -> list[Mark]:
     """Return one mark per measure and owner for changes of dated cells, each under the cause of its last event."""
     spans: dict[tuple[int, int], tuple[int, int, int]] = {}
-    for key, change in changes.items():
-        if key.owner is not None and key.day != UNDATED:
-            place = (key.measure, owners[key.owner])
-            first, last, cause = spans.get(place, (key.day, key.day, change.cause))
-            spans[place] = min(first, key.day), max(last, key.day), max(cause, change.cause)
+    for (measure, owner, day, _), change in changes.items():
+        if owner is not None and day != UNDATED:
+            place = (measure, owners[owner])
+            span = spans.get(place)
+            if span is None:
+                spans[place] = (day, day, change.cause)
+            else:
+                first, last, cause = span
+                spans[place] = (min(first, day), max(last, day), max(cause, change.cause))
     return [
-        Mark(None, measure, owner, first, last, causes[cause])
-        for (measure, owner), (first, last, cause) in spans.items()
+        Mark(None, measure, number, first, last, causes[cause])
+        for (measure, number), (first, last, cause) in spans.items()
     ]
 
 
@@ -78,9 +82,14 @@ def mark_of_watch(key: str, cause: Cause) -> Mark:
 async def add_marks(tx: AsyncConnection, marks: Sequence[Mark]) -> None:
     """Append marks, one row for all of them; no row that somebody else may hold is touched."""
     if marks:
-        places: dict[Cause, int] = {}
-        rows = tuple((*mark[:5], places.setdefault(mark.cause, len(places))) for mark in marks)
-        await tx.execute(_ADD, {"marks": _encoder.encode(_Written(tuple(places), rows))})
+        # By identity: hashing a cause costs more than all the rest of its mark.
+        places: dict[int, tuple[int, Cause]] = {}
+        rows = tuple(
+            (key, measure, owner, first, last, places.setdefault(id(cause), (len(places), cause))[0])
+            for key, measure, owner, first, last, cause in marks
+        )
+        causes = tuple(cause for _, cause in places.values())
+        await tx.execute(_ADD, {"marks": _encoder.encode(_Written(causes, rows))})
 
 
 async def waiting_marks(tx: AsyncConnection, limit: int) -> Waiting:

@@ -69,7 +69,7 @@ class Counting:
     async def apply(self, tx: AsyncConnection, deliveries: Sequence[Delivery]) -> None:
         """Count deal events (in order per stream, nothing missing); others are let through."""
         deals = [(delivery, delivery.event) for delivery in deliveries if isinstance(delivery.event, DealEvent)]
-        events = [event for _, event in deals]
+        events = [(delivery.envelope.stream, event) for delivery, event in deals]
         causes = None
         if self._building is None:
             causes = [delivery.envelope.cause for delivery, _ in deals]
@@ -84,23 +84,27 @@ class Counting:
         return turn
 
     async def _count(
-        self, tx: AsyncConnection, turn: _Turn, events: Sequence[DealEvent], causes: Sequence[Cause] | None
+        self,
+        tx: AsyncConnection,
+        turn: _Turn,
+        events: Sequence[tuple[str, DealEvent]],
+        causes: Sequence[Cause] | None,
     ) -> None:
-        """Count `events`, whose streams are locked; with `causes`, one for each, mark what they touched.
+        """Count `events`, each with its stream, which is locked; with `causes`, one for each, mark what they touched.
 
         Cells come last: they are what concurrent writers share.
         """
         generation = turn.generation
         tally = Tally(self._zone, {stream: entity.course for stream, entity in turn.known.items() if entity.course})
         versions: dict[str, int] = {}
-        for number, event in enumerate(events):
-            tally.add(event, number)
-            versions[event.stream] = event.version
+        for number, (stream, event) in enumerate(events):
+            tally.add(stream, event, number)
+            versions[stream] = event.version
             if number % EVENTS_PER_SLICE == EVENTS_PER_SLICE - 1:
                 await asyncio.sleep(0)
         changes = tally.changes()
-        owners = await self._numbers.owners(tx, {one.fact.owner for one in tally.told} | {key.owner for key in changes})
-        slices = await self._numbers.slices(tx, {one.fact.dims for one in tally.told} | {key.dims for key in changes})
+        owners = await self._numbers.owners(tx, {owner for _, owner, _, _ in tally.touched})
+        slices = await self._numbers.slices(tx, {dims for *_, dims in tally.touched})
         entities = {stream: Entity(versions[stream], course) for stream, course in tally.courses.items()}
         numbers = Numbering(await save_entities(tx, generation, entities), owners, slices)
         await take_back(tx, tally.taken, numbers)

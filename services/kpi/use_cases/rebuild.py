@@ -34,6 +34,7 @@ from shared.tracing import new_cause
 TOPICS = (pipeline.DEALS, pipeline.CUSTOMERS)
 LARGEST_BATCH = 500
 POLL_SECONDS = 0.2
+BUILDING = f"{GROUP}.g"
 GAPS_AT_ONCE = 100
 
 Positions = Mapping[TopicPartition, int]
@@ -44,9 +45,10 @@ _HOLD = text(
     WHERE grp = :grp AND topic = ANY(:topics) AND bus_id = :bus_id ORDER BY topic, part FOR NO KEY UPDATE
     """
 )
+# Of every rebuild, not only of this one: one that was killed left its own.
 _FORGET = (
-    text("DELETE FROM parked_message WHERE grp = :grp"),
-    text("DELETE FROM dead_letter WHERE grp = :grp"),
+    text("DELETE FROM parked_message WHERE starts_with(grp, :building)"),
+    text("DELETE FROM dead_letter WHERE starts_with(grp, :building)"),
 )
 
 
@@ -65,7 +67,7 @@ async def rebuild(database: Database, bus: Bus, export: OwnerExport, settings: K
     present generation as it is; the next rebuild removes the rest. Raises ExportUnavailable and RebuildRunning.
     """
     async with rebuilding_alone(database):
-        await remove_inactive_generations(database)
+        await _remove_rest(database)
         async with database.transaction() as tx:
             generation = await begin_generation(tx)
         building = _Building(database, bus, export, settings, generation)
@@ -89,7 +91,7 @@ class _Building:
         self._generation = generation
         counting = Counting(Numbers(database), settings.zone, building=generation)
         self._subscription = Subscription(
-            f"{GROUP}.g{generation}",
+            f"{BUILDING}{generation}",
             TOPICS,
             {event: counting.apply for event in pipeline.EVENTS if event.topic in TOPICS},
             guard=counting,
@@ -122,12 +124,9 @@ class _Building:
         return cells
 
     async def clean_up(self) -> None:
-        """Remove whatever is not read, and what this group parked."""
+        """Remove whatever is not read."""
         await self._reader.close()
-        async with self._database.transaction() as tx:
-            for statement in _FORGET:
-                await tx.execute(statement, {"grp": self._subscription.group})
-        await remove_inactive_generations(self._database)
+        await _remove_rest(self._database)
 
     async def _hold_live_group(self, tx: AsyncConnection) -> Positions:
         rows = await tx.execute(_HOLD, {"grp": GROUP, "topics": list(TOPICS), "bus_id": self._bus.id})
@@ -149,3 +148,11 @@ class _Building:
 
     def _parts(self) -> list[TopicPartition]:
         return [TopicPartition(topic, part) for topic in TOPICS for part in range(self._bus.partitions(topic))]
+
+
+async def _remove_rest(database: Database) -> None:
+    """Remove every generation that is not read, and what rebuilds have parked."""
+    async with database.transaction() as tx:
+        for statement in _FORGET:
+            await tx.execute(statement, {"building": BUILDING})
+    await remove_inactive_generations(database)

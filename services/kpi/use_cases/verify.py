@@ -61,7 +61,7 @@ def _fold(recomputed: _Recomputed, tally: Tally, event: DealEvent) -> None:
         recomputed.behind += 1
         return
     recomputed.seen[event.stream] = event.version
-    tally.add(event)
+    tally.add(event.stream, event)
 
 
 def _missing_streams(recomputed: _Recomputed) -> Iterator[str]:

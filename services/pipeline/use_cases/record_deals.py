@@ -20,6 +20,7 @@ from services.pipeline.domain.told_course import merge_entries
 from services.pipeline.store.changes import write_changes
 from services.pipeline.store.customer_names import RowKey
 from services.pipeline.store.deals import courses_of, ids_by_external_id, lock_deals
+from services.pipeline.store.new_deals import NewDeals
 from services.pipeline.store.owners import Owner, describe_owners
 from services.pipeline.store.processes import ProcessKey
 from services.pipeline.store.tasks import tasks_of_present_visits
@@ -29,10 +30,12 @@ from services.pipeline.use_cases.owner_names import canonical_key, key_of_name, 
 from services.pipeline.use_cases.record_customers import find_or_create_customers
 from services.pipeline.use_cases.recorded import Outcome, Recorder
 from shared.events.pipeline import StageEntry
-from shared.tracing import current_cause
+from shared.tracing import Cause, current_cause
 
 # About 10 ms of decisions and encoding: then the loop is given back to whoever waits.
 SLICE_ROWS = 80
+# From so many new deals on, four COPYs are cheaper than one statement.
+COPIED_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,8 @@ async def record_deals(
 ) -> Sequence[Outcome]:
     """Record rows of different deals within `tx`: new ones are created, present ones get what is new; one outcome each.
 
-    Facts are never refused by a gate: their moves name the criteria they broke. Raises IntegrityError when somebody
-    else creates one of the deals at the same moment.
+    Facts are never refused by a gate: their moves name the criteria they broke. Raises IntegrityError, or the
+    driver's UniqueViolationError, when somebody else creates one of the deals at the same moment.
     """
     known = await _load(tx, context, rows, recorder)
     whole = {key_of(row): len(row.course) for row in rows if row.course and not row.partial}
@@ -68,7 +71,7 @@ async def record_deals(
         news = {key: entries for key, entries in whole.items() if known.told.get(key) != entries}
         await save_told_entries(tx, news)
     outcomes: list[Outcome] = []
-    async with _Writing(tx, recorder) as writing:
+    async with _Writing(tx, recorder, copies=len(rows) - len(known.deals) >= COPIED_ROWS) as writing:
         for start in range(0, len(rows), SLICE_ROWS):
             part = rows[start : start + SLICE_ROWS]
             decided = [_decide(context, known, row, recorder.actor) for row in part]
@@ -84,20 +87,35 @@ async def record_deals(
 
 
 class _Writing:
-    """Writes slice by slice: while the database writes one, the next is decided. A dry run writes nothing."""
+    """Writes slice by slice: while the database writes one, the next is decided. A dry run writes nothing.
 
-    def __init__(self, tx: AsyncConnection, recorder: Recorder) -> None:
+    With `copies`, new deals are kept back and written together at the end.
+    """
+
+    def __init__(self, tx: AsyncConnection, recorder: Recorder, *, copies: bool) -> None:
         self._tx = tx
         self._recorder = recorder
+        self._copies = copies
+        self._new = NewDeals()
         self._slice: asyncio.Task[None] | None = None
 
     async def write(self, changes: Mapping[RowKey, DealChange]) -> None:
         """Begin to write, as soon as the slice before is written."""
         await self._finish()
-        if changes and not self._recorder.dry_run:
-            causes = [self._recorder.causes.get(key) or current_cause() for key in changes]
-            self._slice = asyncio.create_task(write_changes(self._tx, list(changes.values()), causes))
+        if not self._recorder.dry_run:
+            told = [(change, self._recorder.causes.get(key) or current_cause()) for key, change in changes.items()]
+            rest = [each for each in told if not self._keeps_back(*each)]
+            if rest:
+                changed, causes = zip(*rest, strict=True)
+                self._slice = asyncio.create_task(write_changes(self._tx, changed, causes))
         await asyncio.sleep(0)
+
+    def _keeps_back(self, change: DealChange, cause: Cause) -> bool:
+        is_new = change.events[0].version == 1
+        if self._copies and is_new:
+            self._new.add(change, cause)
+            return True
+        return False
 
     async def _finish(self) -> None:
         writing, self._slice = self._slice, None
@@ -112,6 +130,7 @@ class _Writing:
     ) -> None:
         if error is None:
             await self._finish()
+            await self._new.write(self._tx)
         elif self._slice:
             # The connection must be free before the transaction is rolled back.
             self._slice.cancel()

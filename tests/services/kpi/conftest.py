@@ -1,4 +1,4 @@
-"""A KPI service on a real database."""
+"""A KPI service on a real database, and a log."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -7,6 +7,7 @@ import pytest
 from services.kpi.service import build
 from services.kpi.settings import KpiSettings
 from shared.auth.development_issuer import DevelopmentIssuer
+from shared.bus.postgres import PostgresBus
 from shared.db.engine import Database
 from shared.http_client import HttpClient
 from shared.runtime.service import Peers, Resources
@@ -25,3 +26,11 @@ async def kpi(service_database: Callable[[str], str]) -> AsyncIterator[Kpi]:
     await client.close()
     await nobody.close()
     await database.close()
+
+
+@pytest.fixture
+async def bus(empty_database: Callable[[], str]) -> AsyncIterator[PostgresBus]:
+    made = PostgresBus(Database(empty_database(), "bus-test", pool_size=4))
+    await made.prepare()
+    yield made
+    await made.close()

@@ -173,8 +173,14 @@ def test_facts_are_known_from_recorded_times_that_never_go_back() -> None:
     deal = Deal().created("lead", at("2026-02-01 09:00")).moved("demo", at("2026-02-02 09:00"))
     first, second = deal.events
     tally = Tally(SHANGHAI, {})
-    tally.add(second.__class__(**{name: getattr(second, name) for name in second.__struct_fields__} | {"version": 1}))
-    tally.add(first.__class__(**{name: getattr(first, name) for name in first.__struct_fields__} | {"version": 2}))
+    tally.add(
+        deal.stream,
+        second.__class__(**{name: getattr(second, name) for name in second.__struct_fields__} | {"version": 1}),
+    )
+    tally.add(
+        deal.stream,
+        first.__class__(**{name: getattr(first, name) for name in first.__struct_fields__} | {"version": 2}),
+    )
     assert tally.courses[deal.stream].known_at == second.recorded_at
     assert all(told.known_to is None or told.known_to >= told.known_from for told in tally.told)
 

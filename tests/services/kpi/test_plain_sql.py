@@ -45,16 +45,15 @@ async def counted(kpi: Kpi) -> tuple[Rows, Rows]:
         cells = await all_cells(tx, await active_generation(tx))
     whole: Rows = {}
     owners: Rows = {}
-    for key, sums in cells.items():
-        if key.measure == facts.IMPLIED:
+    for (measure, owner, number, dims), sums in cells.items():
+        if measure == facts.IMPLIED:
             continue
-        day = None if key.day == UNDATED else day_of(key.day)
-        name = MEASURES[key.measure]
-        dims = msgspec.structs.astuple(key.dims)
+        day = None if number == UNDATED else day_of(number)
+        name = MEASURES[measure]
         den = None if name == "open_pipeline_amount" else sums.den
         if sums.num or den or sums.n:
-            rows = whole if key.owner is None else owners
-            rows[name, key.owner, day, *dims] = (sums.num, den, sums.n)
+            rows = whole if owner is None else owners
+            rows[name, owner, day, *msgspec.structs.astuple(dims)] = (sums.num, den, sums.n)
     return whole, owners
 
 

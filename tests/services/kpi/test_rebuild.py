@@ -1,8 +1,7 @@
 """Rebuild and verify: beside live traffic, to the digit."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -11,58 +10,15 @@ from services.kpi.store.generations import RebuildRunning, rebuilding_alone
 from services.kpi.use_cases import rebuild as rebuilding
 from services.kpi.use_cases.rebuild import rebuild
 from services.kpi.use_cases.verify import verify
-from shared.bus.consumer import Consumer
 from shared.bus.postgres import PostgresBus
-from shared.db.engine import Database
 from shared.events.codec import Message
 from shared.events.goals import GoalChanged
 from shared.events.kpi import Watch
 from tests.services.kpi.deal_streams import RECORDED, Deal, at
 from tests.services.kpi.harness import Kpi
+from tests.services.kpi.histories import History, consume, won_deal
 
 SETTINGS = KpiSettings()
-
-
-class History:
-    """The owner's export of a few deals: two streams a page, each complete."""
-
-    def __init__(self, *deals: Deal) -> None:
-        self.deals = list(deals)
-        self.pages_read = 0
-
-    async def pages(self, topic: str) -> AsyncIterator[Sequence[Message]]:
-        told = [deal for deal in self.deals if deal.events[0].topic == topic]
-        for start in range(0, len(told), 2):
-            yield [message for deal in told[start : start + 2] for message in deal.messages]
-            self.pages_read += 1
-            await asyncio.sleep(0)
-
-    async def after(self, topic: str, stream: str, version: int) -> Sequence[Message]:
-        found = [deal for deal in self.deals if (deal.stream, deal.events[0].topic) == (stream, topic)]
-        return [message for deal in found for message in deal.messages[version:]]
-
-
-@pytest.fixture
-async def bus(empty_database: Callable[[], str]) -> AsyncIterator[PostgresBus]:
-    made = PostgresBus(Database(empty_database(), "bus-test", pool_size=4))
-    await made.prepare()
-    yield made
-    await made.close()
-
-
-def won_deal(number: int) -> Deal:
-    owner = f"external:rep{number % 3}"
-    begin = at("2026-02-01 09:00") + timedelta(days=number)
-    deal = Deal().created("lead", begin, owner=owner, amount=1000 + number, currency="CNY", product="disk")
-    return deal.moved("demo", begin + timedelta(days=1)).moved("won", begin + timedelta(days=2))
-
-
-async def consume(kpi: Kpi, bus: PostgresBus, history: History) -> Consumer:
-    """Return a consumer that has applied everything on the bus."""
-    consumer = Consumer(kpi.database, bus, kpi.subscription, history)
-    while await consumer.step(timeout=0.05):
-        pass
-    return consumer
 
 
 async def test_verify_finds_a_wrong_cell_and_rebuild_puts_it_right(kpi: Kpi, bus: PostgresBus) -> None:
