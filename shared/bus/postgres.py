@@ -107,8 +107,7 @@ class PostgresBus:
             part = partition_of(message.key, self.partitions(message.topic))
             by_partition[TopicPartition(message.topic, part)].append(message)
         faultpoint("bus.append")
-        async with self._database.autocommit() as connection:
-            appended = await _APPEND.execute(connection, *_columns(by_partition))
+        appended = await _APPEND.execute_alone(self._database, *_columns(by_partition))
         faultpoint("bus.appended")
         self._wake({at.topic for at in by_partition})
         if appended != len(messages):

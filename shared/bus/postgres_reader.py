@@ -90,8 +90,7 @@ class PostgresReader:
         topics = [at.topic for at, _ in wanted]
         parts = [at.partition for at, _ in wanted]
         offsets = [offset for _, offset in wanted]
-        async with self._database.autocommit() as connection:
-            rows = await _READ.fetch(connection, topics, parts, offsets, limit)
+        rows = await _READ.fetch_alone(self._database, topics, parts, offsets, limit)
         records: list[Record] = []
         for topic, part, position, low, end, offset, key, headers, value in rows:
             at = TopicPartition(topic, part)

@@ -90,8 +90,7 @@ class Relay:
 
     async def step(self) -> int:
         """Send one batch from the lowest id and delete it once acknowledged; returns its number of rows."""
-        async with self._database.autocommit() as connection:
-            rows = await _READ.fetch(connection, LARGEST_BATCH)
+        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH)
         if not rows:
             return 0
         faultpoint("relay.read")
@@ -112,8 +111,7 @@ class Relay:
         )
 
     async def _delete(self, rows: Sequence[OutboxRow]) -> None:
-        async with self._database.autocommit() as connection:
-            await _DELETE.execute(connection, int_array(number for number, *_ in rows))
+        await _DELETE.execute_alone(self._database, int_array(number for number, *_ in rows))
 
     async def _measure(self) -> None:
         if time.monotonic() < self._measure_at:

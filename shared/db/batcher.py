@@ -64,7 +64,8 @@ class WriteBatcher(Generic[C, R]):
         waiting = _Waiting(key, command, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._start_writers()
-        return await asyncio.shield(waiting.result)
+        # Only this caller waits for it: a cancelled one cancels its result, and the batch does not look at that.
+        return await waiting.result
 
     def _start_writers(self) -> None:
         loop = asyncio.get_running_loop()

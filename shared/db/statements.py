@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 import asyncpg
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import greenlet_spawn
+
+from shared.db.engine import Database
 
 
 class Statement:
@@ -43,18 +46,49 @@ class Statement:
             status: str = await driver.execute(self._sql, *values)
         except Exception as error:  # noqa: BLE001 - every one is raised again
             await self._fail(tx, driver, error)
-        # "INSERT 0 5", "UPDATE 5"
-        return int(status.rpartition(" ")[2])
+        return _count(status)
+
+    async def fetch_alone(self, database: Database, *values: Any) -> list[Any]:
+        """Return all rows of the statement as a transaction of its own."""
+        rows: list[Any] = await self._alone(database, "fetch", values)
+        return rows
+
+    async def execute_alone(self, database: Database, *values: Any) -> int:
+        """Run the statement as a transaction of its own; return how many rows were written."""
+        return _count(await self._alone(database, "execute", values))
+
+    async def _alone(self, database: Database, method: str, values: tuple[Any, ...]) -> Any:
+        pooled = await database.engine.raw_connection()
+        try:
+            driver: Any = pooled.driver_connection
+            try:
+                return await getattr(driver, method)(self._sql, *values)
+            except Exception as error:
+                if not driver.is_closed():
+                    self._raise(error)
+                # As SQLAlchemy does: the other connections of the pool will have ended with this one.
+                await database.engine.dispose()
+                raise DBAPIError(self._sql, None, error, connection_invalidated=True) from error
+        finally:
+            await greenlet_spawn(pooled.close)
 
     async def _fail(self, tx: AsyncConnection, driver: Any, error: Exception) -> NoReturn:
         if driver.is_closed():
             # SQLAlchemy finds that by itself, raises it, and forgets the other connections of the pool, too.
             await tx.exec_driver_sql("SELECT 1")
+        self._raise(error)
+
+    def _raise(self, error: Exception) -> NoReturn:
         if isinstance(error, asyncpg.IntegrityConstraintViolationError):
             raise IntegrityError(self._sql, None, error) from error
         if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
             raise DBAPIError(self._sql, None, error) from error
         raise error
+
+
+def _count(status: str) -> int:
+    # "INSERT 0 5", "UPDATE 5"
+    return int(status.rpartition(" ")[2])
 
 
 def _connections(tx: AsyncConnection) -> tuple[Any, Any]:

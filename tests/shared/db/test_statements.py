@@ -1,5 +1,6 @@
 """Statements that go to the driver: same transaction, same errors, same end of a connection as SQLAlchemy's own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -113,6 +114,37 @@ async def test_a_lost_connection_is_surroundings_and_makes_the_pool_begin_anew(d
             await DIE.fetch(tx)
     assert caught.value.connection_invalidated
     assert is_infrastructure(caught.value)
+    assert is_outcome_unknown(caught.value)
+    async with database.transaction() as first, database.transaction() as second:
+        assert before.isdisjoint({*await PID.fetch(first), *await PID.fetch(second)})
+
+
+async def test_alone_it_is_a_transaction_of_its_own(database: Database) -> None:
+    assert await INSERT.execute_alone(database, [1, 2], ["{}", "null"]) == 2
+    assert await COUNT.fetch_alone(database) == [(2,)]
+    with pytest.raises(IntegrityError) as caught:
+        await INSERT.execute_alone(database, [3, 1], ["{}", "{}"])
+    assert sqlstate(caught.value) == "23505"
+    assert await COUNT.fetch_alone(database) == [(2,)]
+
+
+async def test_alone_it_gives_its_connection_back_whatever_happens(database: Database) -> None:
+    sleep = Statement("SELECT pg_sleep(60)")
+    # More often than the pool has connections.
+    for _ in range(8):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sleep.fetch_alone(database), 0.05)
+        with pytest.raises(DBAPIError):
+            await Statement("SELECT 1 / 0").fetch_alone(database)
+    assert await COUNT.fetch_alone(database) == [(0,)]
+
+
+async def test_alone_a_lost_connection_makes_the_pool_begin_anew(database: Database) -> None:
+    async with database.transaction() as first, database.transaction() as second:
+        before = {*await PID.fetch(first), *await PID.fetch(second)}
+    with pytest.raises(DBAPIError) as caught:
+        await DIE.fetch_alone(database)
+    assert caught.value.connection_invalidated
     assert is_outcome_unknown(caught.value)
     async with database.transaction() as first, database.transaction() as second:
         assert before.isdisjoint({*await PID.fetch(first), *await PID.fetch(second)})
