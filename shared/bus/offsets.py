@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.bus.arrivals import Arrival
 from shared.bus.protocol import Bus, TopicPartition
 from shared.bus.subscription import Subscription
+from shared.db.statements import Statement
 
 _TAKE_OVER = text(
     """
@@ -21,20 +22,20 @@ _TAKE_OVER = text(
     """
 )
 # A consumer that froze with its transaction open must not hold the rows for long against the one that takes over.
-_LOCK = text(
+_LOCK = Statement(
     """
     SELECT topic, part, epoch, next_off, set_config('idle_in_transaction_session_timeout', '10s', true)
     FROM consumer_offset
-    WHERE grp = :grp
-      AND (topic, part) IN (SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[])))
+    WHERE grp = $1
+      AND (topic, part) IN (SELECT * FROM unnest(CAST($2 AS text[]), CAST($3 AS int[])))
     ORDER BY topic, part FOR NO KEY UPDATE
     """
 )
-_STORE = text(
+_STORE = Statement(
     """
     UPDATE consumer_offset AS o SET next_off = n.next_off
-    FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:offs AS bigint[])) AS n (topic, part, next_off)
-    WHERE o.grp = :grp AND o.topic = n.topic AND o.part = n.part
+    FROM unnest(CAST($2 AS text[]), CAST($3 AS int[]), CAST($4 AS bigint[])) AS n (topic, part, next_off)
+    WHERE o.grp = $1 AND o.topic = n.topic AND o.part = n.part
     """
 )
 _RESTART = text(
@@ -115,12 +116,13 @@ class Fence:
     async def _lock(self, tx: AsyncConnection) -> dict[TopicPartition, int]:
         if not self._epochs:
             return {}
-        rows = (await tx.execute(_LOCK, {"grp": self._group, **_places(sorted(self._epochs))})).all()
-        held = {TopicPartition(row.topic, row.part): row for row in rows}
+        parts = sorted(self._epochs)
+        rows = await _LOCK.fetch(tx, self._group, [at.topic for at in parts], [at.partition for at in parts])
+        held = {TopicPartition(topic, part): (epoch, next_off) for topic, part, epoch, next_off, _ in rows}
         for at, mine in self._epochs.items():
-            if mine is not None and (at not in held or held[at].epoch != mine):
+            if mine is not None and (at not in held or held[at][0] != mine):
                 raise Fenced(f"{self._group}: {at.topic}/{at.partition} has another owner")
-        return {at: row.next_off for at, row in held.items()}
+        return {at: next_off for at, (_, next_off) in held.items()}
 
 
 class BatchFence(Fence):
@@ -147,8 +149,9 @@ class BatchFence(Fence):
         return kept
 
     async def leave(self, tx: AsyncConnection) -> None:
-        offsets = [*self.next_offsets.values()]
-        await tx.execute(_STORE, {"grp": self._group, **_places(list(self.next_offsets)), "offs": offsets})
+        parts, offsets = [*self.next_offsets], [*self.next_offsets.values()]
+        topics = [at.topic for at in parts]
+        await _STORE.execute(tx, self._group, topics, [at.partition for at in parts], offsets)
 
 
 def _places(parts: Sequence[TopicPartition]) -> dict[str, list[str] | list[int]]:

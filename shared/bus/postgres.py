@@ -18,6 +18,7 @@ from shared.bus.postgres_tables import metadata
 from shared.bus.protocol import TopicPartition
 from shared.db.engine import Database
 from shared.db.faultpoints import faultpoint
+from shared.db.statements import Statement
 from shared.events.catalogue import TOPICS, Topic
 from shared.events.codec import Message
 from shared.events.headers import headers_text
@@ -34,11 +35,11 @@ _MAKE_PARTITIONS = text(
 )
 # One statement, so one round trip and its own transaction. The counters are locked in order before they are moved, and
 # stay locked until the records are committed.
-_APPEND = text(
+_APPEND = Statement(
     """
     WITH locked AS (
         SELECT p.topic, p.part, n.begin_at, n.end_at
-        FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:begins AS int[]), CAST(:ends AS int[]))
+        FROM unnest(CAST($1 AS text[]), CAST($2 AS int[]), CAST($3 AS int[]), CAST($4 AS int[]))
              AS n (topic, part, begin_at, end_at)
         JOIN bus_partition AS p USING (topic, part)
         ORDER BY p.topic, p.part FOR NO KEY UPDATE OF p
@@ -50,7 +51,7 @@ _APPEND = text(
     INSERT INTO bus_log (topic, part, off, key, headers, value)
     SELECT topic, part, offset_of_place_0 + place, key, headers, value
     FROM moved
-    JOIN unnest(CAST(:keys AS text[]), CAST(:headers AS text[]), CAST(:values AS bytea[]))
+    JOIN unnest(CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS bytea[]))
          WITH ORDINALITY AS m (key, headers, value, place) ON place >= begin_at AND place < end_at
     """
 )
@@ -105,12 +106,11 @@ class PostgresBus:
             part = partition_of(message.key, self.partitions(message.topic))
             by_partition[TopicPartition(message.topic, part)].append(message)
         faultpoint("bus.append")
-        async with self._database.autocommit() as connection:
-            appended = await connection.execute(_APPEND, _columns(by_partition))
+        appended = await _APPEND.execute_alone(self._database, *_columns(by_partition))
         faultpoint("bus.appended")
         self._wake({at.topic for at in by_partition})
-        if appended.rowcount != len(messages):
-            fault = f"{appended.rowcount} of {len(messages)} records were appended: a partition is not prepared"
+        if appended != len(messages):
+            fault = f"{appended} of {len(messages)} records were appended: a partition is not prepared"
             raise RuntimeError(fault)
 
     def _wake(self, topics: Collection[str]) -> None:
@@ -167,16 +167,16 @@ class PostgresBus:
 
 def _columns(
     by_partition: Mapping[TopicPartition, Sequence[Message]],
-) -> dict[str, list[str] | list[int] | list[bytes]]:
-    """Return the messages partition by partition, and where (counted from 1) each partition begins and ends."""
+) -> tuple[list[str] | list[int] | list[bytes], ...]:
+    """Return topics, parts, where (counted from 1) each begins and ends, and in that order keys, headers, values."""
     messages = [message for some in by_partition.values() for message in some]
     bounds = [*accumulate(map(len, by_partition.values()), initial=1)]
-    return {
-        "topics": [at.topic for at in by_partition],
-        "parts": [at.partition for at in by_partition],
-        "begins": bounds[:-1],
-        "ends": bounds[1:],
-        "keys": [message.key for message in messages],
-        "headers": [headers_text(message.headers) for message in messages],
-        "values": [message.value for message in messages],
-    }
+    return (
+        [at.topic for at in by_partition],
+        [at.partition for at in by_partition],
+        bounds[:-1],
+        bounds[1:],
+        [message.key for message in messages],
+        [headers_text(message.headers) for message in messages],
+        [message.value for message in messages],
+    )

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from sqlalchemy import text
-
 from shared.bus.protocol import OffsetOutOfRange, Record, TopicPartition
 from shared.db.engine import Database, Signal
+from shared.db.statements import Statement
 from shared.events.codec import Message
 from shared.events.headers import read_headers
 
@@ -17,14 +16,14 @@ BUSY_FOR_SECONDS = 1.0
 
 # One statement, so one snapshot: where the log of each partition begins and ends, and its records from `off` on.
 # A partition without a record has one row all the same. Those that have something behind `off` share the limit.
-_READ = text(
+_READ = Statement(
     """
     SELECT want.topic, want.part, want.off AS wanted, want.low_off, want.next_off,
            log.off, log.key, log.headers, log.value
     FROM (
         SELECT topic, part, off, low_off, next_off,
-               :limit / greatest(1, count(*) FILTER (WHERE off < next_off) OVER ()) AS share
-        FROM unnest(CAST(:topics AS text[]), CAST(:parts AS int[]), CAST(:offs AS bigint[])) AS n (topic, part, off)
+               CAST($4 AS int) / greatest(1, count(*) FILTER (WHERE off < next_off) OVER ()) AS share
+        FROM unnest(CAST($1 AS text[]), CAST($2 AS int[]), CAST($3 AS bigint[])) AS n (topic, part, off)
         JOIN bus_partition USING (topic, part)
     ) AS want
     LEFT JOIN LATERAL (
@@ -88,13 +87,10 @@ class PostgresReader:
         wanted = [(at, offset) for at, offset in self._positions.items() if at not in self._paused]
         if not wanted:
             return []
-        columns = {
-            "topics": [at.topic for at, _ in wanted],
-            "parts": [at.partition for at, _ in wanted],
-            "offs": [offset for _, offset in wanted],
-        }
-        async with self._database.autocommit() as connection:
-            rows = (await connection.execute(_READ, {"limit": limit, **columns})).all()
+        topics = [at.topic for at, _ in wanted]
+        parts = [at.partition for at, _ in wanted]
+        offsets = [offset for _, offset in wanted]
+        rows = await _READ.fetch_alone(self._database, topics, parts, offsets, limit)
         records: list[Record] = []
         for topic, part, position, low, end, offset, key, headers, value in rows:
             at = TopicPartition(topic, part)

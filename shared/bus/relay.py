@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from shared.bus.backoff import Backoff
 from shared.bus.ownership import CHECK_SECONDS, Ownership
@@ -17,6 +17,7 @@ from shared.db.arrays import int_array
 from shared.db.engine import Database
 from shared.db.errors import is_infrastructure
 from shared.db.faultpoints import faultpoint
+from shared.db.statements import Statement
 from shared.events.codec import Message
 from shared.events.headers import WrittenHeaders
 from shared.logging import get_logger
@@ -33,8 +34,10 @@ GATHER_SECONDS = 0.02
 MEASURE_SECONDS = 5.0
 LARGEST_COUNT = 100_000
 
-_READ = text("SELECT id, topic, key, headers::text AS headers, value FROM outbox ORDER BY id LIMIT :limit")
-_DELETE = text("DELETE FROM outbox WHERE id = ANY(CAST(CAST(:ids AS text) AS bigint[]))")
+_READ = Statement("SELECT id, topic, key, headers::text, value FROM outbox ORDER BY id LIMIT $1")
+_DELETE = Statement("DELETE FROM outbox WHERE id = ANY(CAST(CAST($1 AS text) AS bigint[]))")
+# id, topic, key, headers as text, value
+OutboxRow = tuple[int, str, str, str, bytes]
 _MEASURE = text(
     """
     SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) AS waiting) AS pending,
@@ -87,8 +90,7 @@ class Relay:
 
     async def step(self) -> int:
         """Send one batch from the lowest id and delete it once acknowledged; returns its number of rows."""
-        async with self._database.autocommit() as connection:
-            rows = (await connection.execute(_READ, {"limit": LARGEST_BATCH})).all()
+        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH)
         if not rows:
             return 0
         faultpoint("relay.read")
@@ -96,21 +98,20 @@ class Relay:
         OUTBOX_PUBLISHED.labels(self._service).inc(len(rows))
         return len(rows)
 
-    async def deliver(self, rows: Sequence[Row[int, str, str, str, bytes]]) -> None:
+    async def deliver(self, rows: Sequence[OutboxRow]) -> None:
         """Send, wait for the acknowledgement, and only then delete."""
         await self._send(rows)
         faultpoint("relay.sent")
         await self._delete(rows)
         faultpoint("relay.deleted")
 
-    async def _send(self, rows: Sequence[Row[int, str, str, str, bytes]]) -> None:
+    async def _send(self, rows: Sequence[OutboxRow]) -> None:
         await self._bus.append(
             [Message(topic, key, WrittenHeaders(headers), value) for _, topic, key, headers, value in rows]
         )
 
-    async def _delete(self, rows: Sequence[Row[int, str, str, str, bytes]]) -> None:
-        async with self._database.autocommit() as connection:
-            await connection.execute(_DELETE, {"ids": int_array(number for number, *_ in rows)})
+    async def _delete(self, rows: Sequence[OutboxRow]) -> None:
+        await _DELETE.execute_alone(self._database, int_array(number for number, *_ in rows))
 
     async def _measure(self) -> None:
         if time.monotonic() < self._measure_at:

@@ -10,30 +10,31 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.bus.arrivals import Arrival, arrive, dense_topics, without_place
+from shared.db.statements import Statement
 from shared.events.codec import Message
 
-_LOCK = text(
+_LOCK = Statement(
     """
     SELECT stream, version FROM stream_position
-    WHERE grp = :grp AND stream = ANY(:streams) ORDER BY stream FOR NO KEY UPDATE
+    WHERE grp = $1 AND stream = ANY(CAST($2 AS text[])) ORDER BY stream FOR NO KEY UPDATE
     """
 )
-_STORE = text(
+_STORE = Statement(
     """
     INSERT INTO stream_position (grp, stream, version)
-    SELECT :grp, stream, version
-    FROM unnest(CAST(:streams AS text[]), CAST(:versions AS bigint[])) AS n (stream, version)
+    SELECT $1, stream, version
+    FROM unnest(CAST($2 AS text[]), CAST($3 AS bigint[])) AS n (stream, version)
     ORDER BY stream
     ON CONFLICT (grp, stream) DO UPDATE SET version = excluded.version
     """
 )
-_PARKED = text(
+_PARKED = Statement(
     """
     SELECT stream, version, topic, key, headers::text AS headers, value FROM parked_message
-    WHERE grp = :grp AND stream = ANY(:streams)
+    WHERE grp = $1 AND stream = ANY(CAST($2 AS text[]))
     UNION ALL
     SELECT stream, version, NULL, NULL, NULL, NULL FROM dead_letter
-    WHERE grp = :grp AND stream = ANY(:streams) AND replayed_at IS NULL
+    WHERE grp = $1 AND stream = ANY(CAST($2 AS text[])) AND replayed_at IS NULL
     """
 )
 _SETTLE = text(
@@ -92,13 +93,11 @@ class StreamPositions:
 
     async def lock(self, tx: AsyncConnection, streams: Sequence[str]) -> Mapping[str, int]:
         # A stream's first row needs no lock: the lock of its partition's offset row stands before it.
-        rows = (await tx.execute(_LOCK, {"grp": self._group, "streams": list(streams)})).all()
-        known = {row.stream: row.version for row in rows}
+        known: dict[str, int] = dict(await _LOCK.fetch(tx, self._group, list(streams)))
         return {stream: known.get(stream, 0) for stream in streams}
 
     async def store(self, tx: AsyncConnection, versions: Mapping[str, int]) -> None:
-        columns = {"streams": [*versions], "versions": [*versions.values()]}
-        await tx.execute(_STORE, {"grp": self._group, **columns})
+        await _STORE.execute(tx, self._group, [*versions], [*versions.values()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +121,12 @@ async def load_waiting(tx: AsyncConnection, group: str, streams: Collection[str]
     """Return what waits in `streams`."""
     parked: dict[str, dict[int, Arrival]] = defaultdict(dict)
     dead: dict[str, list[int]] = defaultdict(list)
-    for row in (await tx.execute(_PARKED, {"grp": group, "streams": list(streams)})).all():
-        if row.topic is None:
-            dead[row.stream].append(row.version)
+    for stream, version, topic, key, headers, value in await _PARKED.fetch(tx, group, list(streams)):
+        if topic is None:
+            dead[stream].append(version)
         else:
-            message = Message(row.topic, row.key, _headers.decode(row.headers), row.value)
-            parked[row.stream][row.version] = arrive(without_place([message])[0])
+            message = Message(topic, key, _headers.decode(headers), value)
+            parked[stream][version] = arrive(without_place([message])[0])
     return Waiting(parked, dead)
 
 

@@ -61,10 +61,11 @@ class WriteBatcher(Generic[C, R]):
         """Return what `apply` made of `command`; raises its exception, or Overloaded when the queue is full."""
         if len(self._queue) >= self._largest_queue:
             raise Overloaded
-        waiting = _Waiting(key, command, asyncio.get_running_loop().create_future())
+        waiting: _Waiting[C, R] = _Waiting(key, command, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._start_writers()
-        return await asyncio.shield(waiting.result)
+        # Only this caller waits for it: a cancelled one cancels its result, and the batch does not look at that.
+        return await waiting.result
 
     def _start_writers(self) -> None:
         loop = asyncio.get_running_loop()

@@ -3,33 +3,33 @@
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.engine import mark_outbox_written
+from shared.db.statements import Statement
 from shared.events.base import Event
 from shared.events.codec import Message, encode
 
 # ORDER BY ord: without it PostgreSQL may number the rows in another order, and id order must be version order per key.
-_INSERT = text(
+_INSERT = Statement(
     """
     INSERT INTO outbox (topic, key, headers, value)
     SELECT topic, key, headers::jsonb, value
-    FROM unnest(CAST(:topics AS text[]), CAST(:keys AS text[]), CAST(:headers AS text[]), CAST(:values AS bytea[]))
+    FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bytea[]))
          WITH ORDINALITY AS rows (topic, key, headers, value, ord)
     ORDER BY ord
     """
 )
 
 
-def outbox_columns(messages: Sequence[Message]) -> dict[str, list[str] | list[bytes]]:
-    """Return the four arrays (`topics`, `keys`, `headers`, `values`) that an outbox INSERT unnests."""
-    return {
-        "topics": [message.topic for message in messages],
-        "keys": [message.key for message in messages],
-        "headers": [msgspec.json.encode(message.headers).decode() for message in messages],
-        "values": [message.value for message in messages],
-    }
+def outbox_columns(messages: Sequence[Message]) -> tuple[list[str], list[str], list[str], list[bytes]]:
+    """Return the four arrays (topics, keys, headers as JSON, values) that the INSERT unnests, in the order given."""
+    return (
+        [message.topic for message in messages],
+        [message.key for message in messages],
+        [msgspec.json.encode(message.headers).decode() for message in messages],
+        [message.value for message in messages],
+    )
 
 
 async def announce(tx: AsyncConnection, events: Iterable[Event]) -> None:
@@ -44,5 +44,5 @@ async def announce(tx: AsyncConnection, events: Iterable[Event]) -> None:
 async def announce_messages(tx: AsyncConnection, messages: Sequence[Message]) -> None:
     """Write encoded messages (already in order per key) to the outbox within `tx`."""
     if messages:
-        await tx.execute(_INSERT, outbox_columns(messages))
+        await _INSERT.execute(tx, *outbox_columns(messages))
         mark_outbox_written(tx)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.domain.deal import DealChange
 from shared.db.engine import mark_outbox_written
+from shared.db.statements import Statement
 from shared.events.codec import encode
 from shared.events.pipeline import DEALS
 from shared.tracing import Cause, current_cause
@@ -16,10 +16,10 @@ UNIQUE_VIOLATION = "23505"
 _encoder = msgspec.json.Encoder()
 
 # ORDER BY key, version: id order in the outbox must be version order for each deal.
-_WRITE = text(
+_WRITE = Statement(
     """
     WITH deals AS (
-        SELECT * FROM json_to_recordset(CAST(:deals AS json)) AS d (
+        SELECT * FROM json_to_recordset(CAST(CAST($1 AS text) AS json)) AS d (
             id uuid, version bigint, name text, process text, process_version int, stage json, status text, owner text,
             customer_id uuid, amount bigint, currency text, product text, source text, external_id text,
             expected_close_on date, lost_reason text, fields jsonb, visit int, stage_entered_at timestamptz,
@@ -47,8 +47,8 @@ _WRITE = text(
             updated_at = excluded.updated_at
     ), messages AS (
         SELECT deal_id, version, key, headers::jsonb AS headers, value, reason FROM unnest(
-            CAST(:deal_ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:keys AS text[]), CAST(:headers AS text[]),
-            CAST(:values AS bytea[]), CAST(:reasons AS text[])) AS m (deal_id, version, key, headers, value, reason)
+            CAST($3 AS uuid[]), CAST($4 AS bigint[]), CAST($5 AS text[]), CAST($6 AS text[]),
+            CAST($7 AS bytea[]), CAST($8 AS text[])) AS m (deal_id, version, key, headers, value, reason)
     ), written_history AS (
         INSERT INTO deal_history (deal_id, version, headers, value, reason)
         SELECT deal_id, version, headers, value, reason FROM messages
@@ -56,7 +56,7 @@ _WRITE = text(
         INSERT INTO task (
             id, deal_id, stage, visit, code, name, title, mandatory, status, owner, due_at, done_at, result, version,
             created_at, updated_at)
-        SELECT * FROM json_to_recordset(CAST(:tasks AS json)) AS t (
+        SELECT * FROM json_to_recordset(CAST(CAST($2 AS text) AS json)) AS t (
             id uuid, deal_id uuid, stage text, visit int, code text, name jsonb, title text, mandatory boolean,
             status text, owner text, due_at timestamptz, done_at timestamptz, result jsonb, version bigint,
             created_at timestamptz, updated_at timestamptz)
@@ -66,7 +66,7 @@ _WRITE = text(
             updated_at = excluded.updated_at
     )
     INSERT INTO outbox (topic, key, headers, value)
-    SELECT CAST(:topic AS text), key, headers, value FROM messages ORDER BY key, version
+    SELECT CAST($9 AS text), key, headers, value FROM messages ORDER BY key, version
     """
 )
 
@@ -88,18 +88,16 @@ async def write_changes(
         for change, cause in zip(changes, because, strict=True)
         for event in change.events
     ]
-    await tx.execute(
-        _WRITE,
-        {
-            "deals": _encoder.encode([change.deal for change in changes]).decode(),
-            "tasks": _encoder.encode([task for change in changes for task in change.tasks]).decode(),
-            "topic": DEALS,
-            "deal_ids": [event.deal_id for _, event, _ in told],
-            "versions": [event.version for _, event, _ in told],
-            "keys": [message.key for *_, message in told],
-            "headers": [_encoder.encode(message.headers).decode() for *_, message in told],
-            "values": [message.value for *_, message in told],
-            "reasons": [(change.reasons or {}).get(event.version) for change, event, _ in told],
-        },
+    await _WRITE.execute(
+        tx,
+        _encoder.encode([change.deal for change in changes]).decode(),
+        _encoder.encode([task for change in changes for task in change.tasks]).decode(),
+        [event.deal_id for _, event, _ in told],
+        [event.version for _, event, _ in told],
+        [message.key for *_, message in told],
+        [_encoder.encode(message.headers).decode() for *_, message in told],
+        [message.value for *_, message in told],
+        [(change.reasons or {}).get(event.version) for change, event, _ in told],
+        DEALS,
     )
     mark_outbox_written(tx)

@@ -1,10 +1,10 @@
 """Deals read from the database: one, many under lock, or what another system calls them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Select, Text, Uuid, any_, bindparam, null, select, update
+from sqlalchemy import ARRAY, Select, Text, Uuid, any_, bindparam, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.domain.course import course_of
@@ -36,7 +36,7 @@ _HISTORY = (
 )
 
 
-def to_deal(row: Row[Any]) -> Deal:
+def to_deal(row: Iterable[Any]) -> Deal:
     """Return the deal of a row that begins with all columns of its table."""
     values = dict(zip(_COLUMNS, row, strict=False))
     stage = Stage(values.pop("stage"), values.pop("stage_kind"), values.pop("stage_order"))

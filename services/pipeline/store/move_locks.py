@@ -5,18 +5,18 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import BigInteger, Row, Text, column, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.domain.deal import Deal, Task
 from services.pipeline.store.deals import to_deal
 from services.pipeline.store.owners import Owner, unresolved
 from services.pipeline.store.tables import deal
+from shared.db.statements import Statement
 
 _deal_columns = ", ".join(f"deal.{each.name}" for each in deal.c)
 # A row that had to be waited for is the newest one, but the subselects still see what was there before the wait:
 # `seen_version` tells. Subselects, not joins: a join would be checked again against the row as it was.
-_LOCK = text(
+_LOCK = Statement(
     f"""
     SELECT {_deal_columns},
         (SELECT seen.version FROM deal AS seen WHERE seen.id = deal.id) AS seen_version,
@@ -28,11 +28,11 @@ _LOCK = text(
              OR external_id = CASE WHEN owner LIKE 'external:%' THEN substr(owner, 10) END)
          ORDER BY directory_person.version DESC LIMIT 1) AS person
     FROM deal
-    WHERE id = ANY(CAST(:ids AS uuid[])) AND status <> 'deleted'
+    WHERE id = ANY(CAST($1 AS uuid[])) AND status <> 'deleted'
     ORDER BY id
     FOR UPDATE OF deal
     """  # noqa: S608 - made of column names only
-).columns(*deal.c, column("seen_version", BigInteger), column("tasks", Text), column("person", Text))
+)
 
 _tasks = msgspec.json.Decoder(tuple[Task, ...])
 _person = msgspec.json.Decoder(Owner)
@@ -49,19 +49,19 @@ class LockedDeal(NamedTuple):
 async def lock_for_moves(tx: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID, LockedDeal]:
     """Lock deals in the order of their ids; those that do not exist or are deleted are left out."""
     rows = await _read(tx, ids)
-    waited_for = [row.id for row in rows if row.seen_version != row.version]
+    waited_for = [row["id"] for row in rows if row["seen_version"] != row["version"]]
     if waited_for:
         # They are ours now: nothing changes any more between the lock and what is read.
-        again = {row.id: row for row in await _read(tx, waited_for)}
-        rows = [again.get(row.id, row) for row in rows]
-    return {row.id: _locked(row) for row in rows}
+        again = {row["id"]: row for row in await _read(tx, waited_for)}
+        rows = [again.get(row["id"], row) for row in rows]
+    return {row["id"]: _locked(row) for row in rows}
 
 
-async def _read(tx: AsyncConnection, ids: Collection[UUID]) -> Sequence[Row[Any]]:
-    return (await tx.execute(_LOCK, {"ids": sorted(ids)})).all()
+async def _read(tx: AsyncConnection, ids: Collection[UUID]) -> Sequence[Any]:
+    return await _LOCK.fetch(tx, sorted(ids))
 
 
-def _locked(row: Row[Any]) -> LockedDeal:
-    tasks = _tasks.decode(row.tasks) if row.tasks else ()
-    known = _person.decode(row.person) if row.person else None
-    return LockedDeal(to_deal(row), tasks, known or (unresolved(row.owner) if row.owner else None))
+def _locked(row: Any) -> LockedDeal:
+    tasks, person, owner = row["tasks"], row["person"], row["owner"]
+    known = _person.decode(person) if person else unresolved(owner) if owner else None
+    return LockedDeal(to_deal(row), _tasks.decode(tasks) if tasks else (), known)

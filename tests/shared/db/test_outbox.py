@@ -86,8 +86,8 @@ async def test_only_a_commit_wakes_the_relay(database: Database) -> None:
 @settings(deadline=None, max_examples=20)
 @given(st.permutations([(number, version) for number in range(4) for version in range(1, 9)]))
 def test_columns_keep_the_order_given(order: list[tuple[int, int]]) -> None:
-    columns = outbox_columns([Message("t", str(number), {}, bytes([version])) for number, version in order])
-    assert list(zip(columns["keys"], columns["values"], strict=True)) == [(str(n), bytes([v])) for n, v in order]
+    _, keys, _, values = outbox_columns([Message("t", str(number), {}, bytes([version])) for number, version in order])
+    assert list(zip(keys, values, strict=True)) == [(str(n), bytes([v])) for n, v in order]
 
 
 async def test_whatever_order_they_are_announced_in_ids_follow_the_versions(database: Database) -> None:
