@@ -31,7 +31,11 @@ async def active_generation(tx: AsyncConnection) -> int:
 
 async def held_generation(tx: AsyncConnection) -> int:
     """Return the present truth and keep it from being replaced (and its cells removed) until the end of `tx`."""
-    return int((await tx.execute(_HELD)).scalar_one())
+    held = (await tx.execute(_HELD)).scalar()
+    if held is None:
+        # It waited for a switch: the row is retired now, and only a new statement sees the one that replaced it.
+        held = (await tx.execute(_HELD)).scalar_one()
+    return int(held)
 
 
 @asynccontextmanager

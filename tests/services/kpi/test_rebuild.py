@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from services.kpi.settings import KpiSettings
-from services.kpi.store.generations import RebuildRunning, rebuilding_alone
+from services.kpi.store.generations import (
+    RebuildRunning,
+    activate,
+    begin_generation,
+    held_generation,
+    rebuilding_alone,
+)
 from services.kpi.use_cases import rebuild as rebuilding
 from services.kpi.use_cases.rebuild import rebuild
 from services.kpi.use_cases.verify import verify
@@ -17,6 +23,7 @@ from shared.events.kpi import Watch
 from tests.services.kpi.deal_streams import RECORDED, Deal, at
 from tests.services.kpi.harness import Kpi
 from tests.services.kpi.histories import History, consume, won_deal
+from tests.system_caller import until
 
 SETTINGS = KpiSettings()
 
@@ -154,3 +161,18 @@ async def test_one_rebuild_at_a_time(kpi: Kpi, bus: PostgresBus) -> None:
         with pytest.raises(RebuildRunning):
             await rebuild(kpi.database, bus, History(), SETTINGS)
     assert (await rebuild(kpi.database, bus, History(), SETTINGS)).cells == 0
+
+
+async def test_who_waits_for_a_switch_holds_the_new_generation(kpi: Kpi) -> None:
+    """The row that was waited for is retired then, and the new one is not in the waiting statement's snapshot."""
+    async with kpi.database.transaction() as switching:
+        generation = await begin_generation(switching)
+        await activate(switching, generation)
+
+        async def holding() -> int:
+            async with kpi.database.transaction() as tx:
+                return await held_generation(tx)
+
+        waiting = asyncio.create_task(holding())
+        await until(lambda: kpi.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+    assert await waiting == generation
