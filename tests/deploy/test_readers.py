@@ -16,9 +16,7 @@ async def subscriptions(empty_database: Callable[[], str]) -> AsyncIterator[list
     """Every subscription with the service that has it."""
     log, elsewhere = empty_database(), empty_database()
     overrides = {"cursor_secret": "x" * 32}
-    async with assembled(
-        lambda name: log if name == "bus" else elsewhere, DevelopmentIssuer.create(), overrides
-    ) as assembly:
+    async with assembled(lambda _: elsewhere, log, DevelopmentIssuer.create(), overrides) as assembly:
         yield [(service.name, one) for service in assembly.services.values() for one in service.subscriptions]
 
 
