@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +14,7 @@ from shared.tracing import bound_cause
 
 LogFormat = Literal["json", "console"]
 _access = logging.getLogger("access")
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 def _add_cause(_logger: Any, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -74,8 +76,11 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 def log_access(facts: Mapping[str, object]) -> None:
     """Log one finished request (service, method, path, status, milliseconds, ...).
 
-    Not through structlog: its chain of processors would cost more than all the rest around a request.
+    Not through structlog: its chain of processors would cost more than all the rest around a request. Probes that went
+    well are left out: orchestrator, gateway and Prometheus ask every second.
     """
+    if facts["path"] in _PROBES and facts["status"] == HTTPStatus.OK:
+        return
     if _access.isEnabledFor(logging.INFO):
         _access.handle(logging.LogRecord("access", logging.INFO, "", 0, "request", (facts,), None))
 

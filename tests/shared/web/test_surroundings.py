@@ -104,12 +104,13 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize("style", ["json", "console"])
-async def test_one_access_line_for_a_request(
+async def test_one_access_line_for_a_request_and_none_for_a_probe(
     client: HttpClient, capsys: pytest.CaptureFixture[str], style: Any
 ) -> None:
     configure_logging("INFO", style)
     await send(client, "POST", "/toy/v1/things/7/moves", {"to_stage": "demo"}, x_request_id="r-1")
-    [line] = [line for line in capsys.readouterr().err.splitlines() if "/moves" in line]
+    await send(client, "GET", "/livez")
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "/moves" in line or "/livez" in line]
     if style == "console":
         assert "POST '/toy/v1/things/7/moves' 201" in line
         return
