@@ -47,7 +47,7 @@ DEFECTS = (
     Defect(
         "the epoch is not looked at",
         "shared/bus/offsets.py",
-        "if mine is not None and (at not in held or held[at].epoch != mine):",
+        "if mine is not None and (at not in held or held[at][0] != mine):",
         "if mine is not None and at not in held:",
         (f"{FAULTS}/test_owners.py",),
     ),
@@ -68,10 +68,10 @@ DEFECTS = (
     Defect(
         "the relay has a cursor that never looks back",
         "shared/bus/relay.py",
-        '            rows = (await connection.execute(_READ, {"limit": LARGEST_BATCH})).all()\n',
-        '            rows = (await connection.execute(_READ, {"limit": LARGEST_BATCH})).all()\n'
-        '        rows = [row for row in rows if row.id > getattr(self, "seen", 0)]\n'
-        '        self.seen = rows[-1].id if rows else getattr(self, "seen", 0)\n',
+        "        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH)\n",
+        "        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH)\n"
+        '        rows = [row for row in rows if row["id"] > getattr(self, "seen", 0)]\n'
+        '        self.seen = rows[-1]["id"] if rows else getattr(self, "seen", 0)\n',
         (f"{FAULTS}/test_messages.py::test_a_commit_that_becomes_visible_late_is_not_lost",),
     ),
     Defect(
