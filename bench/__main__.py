@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import distributed, end_to_end, kafka_log, report, scenarios, webhooks
+from bench import beside_import, distributed, end_to_end, kafka_log, report, scenarios, webhooks
 from bench.backlog import worked_off
 from bench.databases import url_of
 from bench.report import Findings, Row
@@ -29,7 +29,7 @@ from shared.runtime.run import tune_garbage_collection
 RATES = (100, 500)
 # Milliseconds at 500 moves a second: KPI p50 and p99, alert p50.
 AIMS = (50.0, 250.0, 150.0)
-EMBEDDED = ("moves", "imports", "relay", "fold", "kafka", "end-to-end", "webhooks", "share")
+EMBEDDED = ("moves", "imports", "beside-import", "relay", "fold", "kafka", "end-to-end", "webhooks", "share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ async def measure_embedded(data_dir: Path, depth: Depth, wanted: frozenset[str],
         scenarios_of_rows: Mapping[str, Callable[[], Awaitable[list[Row]]]] = {
             "moves": lambda: scenarios.moves(server, data_dir, depth.round_seconds, rounds),
             "imports": lambda: scenarios.imports(server, data_dir, depth.imported_rows, rounds),
+            "beside-import": lambda: beside_import.measure(server, data_dir, depth.round_seconds, depth.imported_rows),
             "relay": lambda: scenarios.relay(data_dir, messages),
             "fold": lambda: scenarios.fold(data_dir, messages),
             "kafka": lambda: kafka_log.measure(data_dir, messages, rounds),

@@ -19,7 +19,11 @@ class Load:
 async def closed_loop(port: int, clients: int, seconds: float, request: Callable[[int, int], bytes]) -> Load:
     """Let `clients` send `request(client, number)` one after the other for `seconds`; anything but 2xx is refused."""
     stop = time.perf_counter() + seconds
-    results = await asyncio.gather(*(_client(port, number, stop, request) for number in range(clients)))
+
+    def going_on() -> bool:
+        return time.perf_counter() < stop
+
+    results = await asyncio.gather(*(one_client(port, number, going_on, request) for number in range(clients)))
     return summary([entry for times, _ in results for entry in times], seconds, sum(bad for _, bad in results))
 
 
@@ -34,11 +38,15 @@ def summary(times: Sequence[float], seconds: float, refused: int = 0) -> Load:
     )
 
 
-async def _client(port: int, client: int, stop: float, request: Callable[[int, int], bytes]) -> tuple[list[float], int]:
+async def one_client(
+    port: int, client: int, going_on: Callable[[], bool], request: Callable[[int, int], bytes]
+) -> tuple[list[float], int]:
+    """Send one request after the other while `going_on`; return latencies in seconds, and how many were refused."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     times: list[float] = []
     refused = number = 0
-    while (began := time.perf_counter()) < stop:
+    while going_on():
+        began = time.perf_counter()
         writer.write(request(client, number))
         status, _ = await read_answer(reader)
         number += 1

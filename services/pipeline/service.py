@@ -25,6 +25,7 @@ from services.pipeline.use_cases.context import Context
 from services.pipeline.use_cases.errors import Refusal
 from services.pipeline.use_cases.moves import apply_moves
 from services.pipeline.use_cases.processes import has_default_process
+from services.pipeline.use_cases.webhooks import receive_webhooks
 from shared.calendar import BusinessCalendar
 from shared.db.batcher import WriteBatcher
 from shared.runtime.service import Resources, Service
@@ -67,4 +68,9 @@ def _context(settings: PipelineSettings, resources: Resources) -> ApiContext:
     calendar = BusinessCalendar(settings.zone, settings.business_country)
     plain = Context(resources.database, resources.clock, calendar)
     known = {field.name: getattr(plain, field.name) for field in fields(plain)}
-    return ApiContext(**known, moves=WriteBatcher(partial(apply_moves, plain)))
+    return ApiContext(
+        **known,
+        moves=WriteBatcher(partial(apply_moves, plain)),
+        # One writer: two would store messages of one deal in another order than that of their arrival.
+        webhooks=WriteBatcher(partial(receive_webhooks, plain), writers=1),
+    )

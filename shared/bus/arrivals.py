@@ -1,6 +1,5 @@
 """Records as a consumer sees them: decoded as far as they can be, with what is wrong with them."""
 
-import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from shared.bus.subscription import Delivery
 from shared.events.base import StreamEvent
 from shared.events.catalogue import CATALOGUE
 from shared.events.codec import Envelope, Message, UnreadableMessage, decode, read_envelope
+from shared.foreground import foreground
 
 # Decoding shares its event loop with HTTP: it lets others run at least this often.
 SLICE_SECONDS = 0.01
@@ -82,7 +82,7 @@ async def arrive_all(records: Iterable[Record]) -> list[Arrival]:
     for number, record in enumerate(records, start=1):
         arrivals.append(arrive(record))
         if number % _LOOK_AT_CLOCK_EVERY == 0 and time.monotonic() > slice_ends:
-            await asyncio.sleep(0)
+            await foreground.give_way()
             slice_ends = time.monotonic() + SLICE_SECONDS
     return arrivals
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shared.foreground import foreground
 from shared.web.problems import FieldError, Problem, invalid
 from shared.web.strict_input import check_json
 from shared.web.validation import field_errors
@@ -81,7 +82,8 @@ class HotRoutes:
                 if match is Match.FULL:
                     scope.update(found)
                     scope["route_template"] = route.path
-                    response = await _answer(route.endpoint, Request(scope, receive))
+                    with foreground.request():
+                        response = await _answer(route.endpoint, Request(scope, receive))
                     await response(scope, receive, send)
                     return
         await self._app(scope, receive, send)

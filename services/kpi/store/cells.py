@@ -9,16 +9,17 @@ from services.kpi.domain.definitions import Sums
 from services.kpi.domain.facts import Dims
 from services.kpi.domain.tally import CellKey, Change
 from shared.db.arrays import int_array
+from shared.db.statements import Statement
 
 # ORDER BY the key: two writers that meet on cells wait for each other in one order.
-_ADD = text(
+_ADD = Statement(
     """
     INSERT INTO cell AS c (generation, measure, owner, day, slice, num, den, n)
-    SELECT :generation, r.*
-    FROM unnest(CAST(CAST(:measures AS text) AS smallint[]), CAST(CAST(:owners AS text) AS int[]),
-                CAST(CAST(:days AS text) AS int[]), CAST(CAST(:slices AS text) AS int[]),
-                CAST(CAST(:nums AS text) AS bigint[]), CAST(CAST(:dens AS text) AS bigint[]),
-                CAST(CAST(:ns AS text) AS bigint[])) AS r (measure, owner, day, slice, num, den, n)
+    SELECT CAST($1 AS int), r.*
+    FROM unnest(CAST(CAST($2 AS text) AS smallint[]), CAST(CAST($3 AS text) AS int[]),
+                CAST(CAST($4 AS text) AS int[]), CAST(CAST($5 AS text) AS int[]),
+                CAST(CAST($6 AS text) AS bigint[]), CAST(CAST($7 AS text) AS bigint[]),
+                CAST(CAST($8 AS text) AS bigint[])) AS r (measure, owner, day, slice, num, den, n)
     ORDER BY measure, owner, day, slice
     ON CONFLICT (generation, measure, owner, day, slice) DO UPDATE
         SET num = c.num + excluded.num, den = c.den + excluded.den, n = c.n + excluded.n
@@ -43,16 +44,17 @@ async def add_to_cells(
 ) -> None:
     """Add `changes` to the cells: the last rows that a transaction locks."""
     if changes:
-        columns = {
-            "measures": int_array([measure for measure, *_ in changes]),
-            "owners": int_array([owners[owner] for _, owner, _, _ in changes]),
-            "days": int_array([day for _, _, day, _ in changes]),
-            "slices": int_array([slices[dims] for *_, dims in changes]),
-            "nums": int_array([change.num for change in changes.values()]),
-            "dens": int_array([change.den for change in changes.values()]),
-            "ns": int_array([change.n for change in changes.values()]),
-        }
-        await tx.execute(_ADD, {"generation": generation, **columns})
+        await _ADD.execute(
+            tx,
+            generation,
+            int_array([measure for measure, *_ in changes]),
+            int_array([owners[owner] for _, owner, _, _ in changes]),
+            int_array([day for _, _, day, _ in changes]),
+            int_array([slices[dims] for *_, dims in changes]),
+            int_array([change.num for change in changes.values()]),
+            int_array([change.den for change in changes.values()]),
+            int_array([change.n for change in changes.values()]),
+        )
 
 
 async def all_cells(tx: AsyncConnection, generation: int) -> dict[CellKey, Sums]:

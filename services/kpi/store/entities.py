@@ -8,40 +8,41 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kpi.domain.course import DealCourse
+from shared.db.engine import Database
+from shared.db.statements import Statement
 
-_LOCK = text(
+_LOCK = Statement(
     """
     SELECT stream, version, state FROM entity_state
-    WHERE generation = :generation AND stream = ANY(:streams) ORDER BY stream FOR NO KEY UPDATE
+    WHERE generation = $1 AND stream = ANY(CAST($2 AS text[])) ORDER BY stream FOR NO KEY UPDATE
     """
 )
-_SAVE = text(
+_SAVE = Statement(
     """
     INSERT INTO entity_state (generation, stream, version, state)
-    SELECT :generation, stream, version, state
-    FROM unnest(CAST(:streams AS text[]), CAST(:versions AS bigint[]), CAST(:states AS bytea[]))
-         AS n (stream, version, state)
+    SELECT CAST($1 AS int), stream, version, state
+    FROM unnest(CAST($2 AS text[]), CAST($3 AS bigint[]), CAST($4 AS bytea[])) AS n (stream, version, state)
     ORDER BY stream
     ON CONFLICT (generation, stream) DO UPDATE SET version = excluded.version, state = excluded.state
     RETURNING stream, id
     """
 )
 # A row that has its version already is not written again.
-_SAVE_VERSIONS = text(
+_SAVE_VERSIONS = Statement(
     """
     INSERT INTO entity_state (generation, stream, version)
-    SELECT :generation, n.stream, n.version
-    FROM unnest(CAST(:streams AS text[]), CAST(:versions AS bigint[])) AS n (stream, version)
+    SELECT CAST($1 AS int), n.stream, n.version
+    FROM unnest(CAST($2 AS text[]), CAST($3 AS bigint[])) AS n (stream, version)
     WHERE NOT EXISTS (SELECT FROM entity_state AS e
-                      WHERE e.generation = :generation AND e.stream = n.stream AND e.version = n.version)
+                      WHERE e.generation = CAST($1 AS int) AND e.stream = n.stream AND e.version = n.version)
     ORDER BY n.stream
     ON CONFLICT (generation, stream) DO UPDATE SET version = excluded.version
     """
 )
-_COUNTED = text(
+_COUNTED = Statement(
     """
     SELECT stream, version FROM entity_state
-    WHERE generation = (SELECT id FROM generation WHERE state = 'active') AND stream = ANY(:streams)
+    WHERE generation = (SELECT id FROM generation WHERE state = 'active') AND stream = ANY(CAST($1 AS text[]))
     """
 )
 _VERSIONS = text("SELECT stream, version FROM entity_state WHERE generation = :generation")
@@ -59,7 +60,7 @@ class Entity(NamedTuple):
 
 async def lock_entities(tx: AsyncConnection, generation: int, streams: Sequence[str]) -> dict[str, Entity]:
     """Lock the rows of `streams`, sorted, and return what is known of each; a new stream is missing."""
-    rows = await tx.execute(_LOCK, {"generation": generation, "streams": sorted(streams)})
+    rows = await _LOCK.fetch(tx, generation, sorted(streams))
     return {stream: Entity(version, _decoder.decode(state) if state else None) for stream, version, state in rows}
 
 
@@ -67,25 +68,19 @@ async def save_entities(tx: AsyncConnection, generation: int, entities: Mapping[
     """Write versions and courses; returns the number by which facts name each stream."""
     if not entities:
         return {}
-    columns = {
-        "streams": [*entities],
-        "versions": [entity.version for entity in entities.values()],
-        "states": [_encoder.encode(entity.course) for entity in entities.values()],
-    }
-    rows = await tx.execute(_SAVE, {"generation": generation, **columns})
-    return {stream: number for stream, number in rows}  # noqa: C416 - rows are no pairs to mypy
+    versions = [entity.version for entity in entities.values()]
+    states = [_encoder.encode(entity.course) for entity in entities.values()]
+    return dict(await _SAVE.fetch(tx, generation, [*entities], versions, states))
 
 
 async def save_versions(tx: AsyncConnection, generation: int, versions: Mapping[str, int]) -> None:
     """Write versions only, where they differ; a course that is there stays."""
-    columns = {"streams": [*versions], "versions": [*versions.values()]}
-    await tx.execute(_SAVE_VERSIONS, {"generation": generation, **columns})
+    await _SAVE_VERSIONS.execute(tx, generation, [*versions], [*versions.values()])
 
 
-async def counted_versions(tx: AsyncConnection, streams: Collection[str]) -> dict[str, int]:
+async def counted_versions(database: Database, streams: Collection[str]) -> dict[str, int]:
     """Return up to which version streams are counted in the present truth; one that is not known is missing."""
-    rows = await tx.execute(_COUNTED, {"streams": sorted(streams)})
-    return {row.stream: row.version for row in rows}
+    return dict(await _COUNTED.fetch_alone(database, sorted(streams)))
 
 
 async def all_versions(tx: AsyncConnection, generation: int) -> dict[str, int]:

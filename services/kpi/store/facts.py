@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kpi.domain.facts import Dims
 from services.kpi.domain.tally import TakenFact, ToldFact
 from shared.db.arrays import int_array
 from shared.db.copying import copy_rows
+from shared.db.statements import Statement
 
 # Each row is looked up by itself: of a table that is not analysed yet the planner expects next to nothing, and would
 # compare all facts with all rows.
-_TAKE = text(
+_TAKE = Statement(
     """
     UPDATE fact SET known_to = found.known_to
     FROM (
@@ -21,8 +21,8 @@ _TAKE = text(
             SELECT f.ctid FROM fact AS f
             WHERE f.entity = n.entity AND f.measure = n.measure AND f.place = n.place AND f.known_to IS NULL
         ) AS place
-        FROM unnest(CAST(CAST(:entities AS text) AS bigint[]), CAST(CAST(:measures AS text) AS smallint[]),
-                    CAST(CAST(:places AS text) AS int[]), CAST(:known_to AS timestamptz[]))
+        FROM unnest(CAST(CAST($1 AS text) AS bigint[]), CAST(CAST($2 AS text) AS smallint[]),
+                    CAST(CAST($3 AS text) AS int[]), CAST($4 AS timestamptz[]))
              AS n (entity, measure, place, known_to)
         OFFSET 0
     ) AS found
@@ -46,13 +46,13 @@ class Numbering(NamedTuple):
 async def take_back(tx: AsyncConnection, taken: Sequence[TakenFact], numbers: Numbering) -> None:
     """Close facts that are no longer true."""
     if taken:
-        columns = {
-            "entities": int_array(numbers.entities[fact.stream] for fact in taken),
-            "measures": int_array(fact.measure for fact in taken),
-            "places": int_array(fact.place for fact in taken),
-            "known_to": [fact.known_to for fact in taken],
-        }
-        await tx.execute(_TAKE, columns)
+        await _TAKE.execute(
+            tx,
+            int_array(numbers.entities[fact.stream] for fact in taken),
+            int_array(fact.measure for fact in taken),
+            int_array(fact.place for fact in taken),
+            [fact.known_to for fact in taken],
+        )
 
 
 async def tell(tx: AsyncConnection, generation: int, told: Sequence[ToldFact], numbers: Numbering) -> None:

@@ -7,11 +7,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.engine import Database
+from shared.db.statements import Statement
 
 CHUNK = 20_000
 _DERIVED = ("cell", "fact", "entity_state")
 
-_ACTIVE = text("SELECT id FROM generation WHERE state = 'active'")
+_ACTIVE = Statement("SELECT id FROM generation WHERE state = 'active'")
 _HELD = text("SELECT id FROM generation WHERE state = 'active' FOR SHARE")
 _BEGIN = text("INSERT INTO generation (state) VALUES ('building') RETURNING id")
 _RETIRE = text("UPDATE generation SET state = 'retired' WHERE state = 'active'")
@@ -26,7 +27,8 @@ class RebuildRunning(RuntimeError):  # noqa: N818 - the name of the fact
 
 async def active_generation(tx: AsyncConnection) -> int:
     """Return the generation that is the present truth, as of this statement."""
-    return int((await tx.execute(_ACTIVE)).scalar_one())
+    ((generation,),) = await _ACTIVE.fetch(tx)
+    return int(generation)
 
 
 async def held_generation(tx: AsyncConnection) -> int:

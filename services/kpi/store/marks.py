@@ -4,17 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kpi.domain.days import UNDATED
 from services.kpi.domain.tally import CellKey, Change
 from services.kpi.store.scopes import FIRST_DAY, LAST_DAY
+from shared.db.statements import Statement
 from shared.tracing import Cause
 
-_ADD = text("INSERT INTO touched (marks) VALUES (:marks)")
-_WAITING = text("SELECT id, marks FROM touched ORDER BY id LIMIT :limit")
-_DROP = text("DELETE FROM touched WHERE id = ANY(:ids)")
+_ADD = Statement("INSERT INTO touched (marks) VALUES ($1)")
+_WAITING = Statement("SELECT id, marks FROM touched ORDER BY id LIMIT $1")
+_DROP = Statement("DELETE FROM touched WHERE id = ANY(CAST($1 AS bigint[]))")
 
 
 class Mark(NamedTuple):
@@ -89,13 +89,13 @@ async def add_marks(tx: AsyncConnection, marks: Sequence[Mark]) -> None:
             for key, measure, owner, first, last, cause in marks
         )
         causes = tuple(cause for _, cause in places.values())
-        await tx.execute(_ADD, {"marks": _encoder.encode(_Written(causes, rows))})
+        await _ADD.execute(tx, _encoder.encode(_Written(causes, rows)))
 
 
 async def waiting_marks(tx: AsyncConnection, limit: int) -> Waiting:
     """Return the marks of the oldest `limit` transactions, in order."""
     waiting = Waiting([], [])
-    for number, content in await tx.execute(_WAITING, {"limit": limit}):
+    for number, content in await _WAITING.fetch(tx, limit):
         written = _decoder.decode(content)
         waiting.ids.append(number)
         waiting.marks.extend(Mark(*mark[:5], written.causes[mark[5]]) for mark in written.marks)
@@ -104,4 +104,4 @@ async def waiting_marks(tx: AsyncConnection, limit: int) -> Waiting:
 
 async def drop_marks(tx: AsyncConnection, ids: Collection[int]) -> None:
     """Delete exactly these rows: one that came meanwhile stays."""
-    await tx.execute(_DROP, {"ids": list(ids)})
+    await _DROP.execute(tx, list(ids))

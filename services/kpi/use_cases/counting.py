@@ -1,6 +1,5 @@
 """Counting: deal events into courses, facts and cells of one generation, a batch at a time."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +20,7 @@ from shared.bus.protocol import TopicPartition
 from shared.bus.subscription import Delivery
 from shared.db.faultpoints import faultpoint
 from shared.events.pipeline import DealEvent
+from shared.foreground import foreground
 from shared.tracing import Cause
 
 # About 5 ms of folding: the loop is shared with HTTP.
@@ -101,7 +101,7 @@ class Counting:
             tally.add(stream, event, number)
             versions[stream] = event.version
             if number % EVENTS_PER_SLICE == EVENTS_PER_SLICE - 1:
-                await asyncio.sleep(0)
+                await foreground.give_way()
         changes = tally.changes()
         owners = await self._numbers.owners(tx, {owner for _, owner, _, _ in tally.touched})
         slices = await self._numbers.slices(tx, {dims for *_, dims in tally.touched})

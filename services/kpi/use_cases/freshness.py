@@ -63,8 +63,7 @@ class Commits(Signal):
         async with self._looking:
             self._next_look = None
             streams, self._looked_for = self._looked_for, set()
-            async with database.autocommit() as connection:
-                return await counted_versions(connection, streams)
+            return await counted_versions(database, streams)
 
 
 def _retrieve(look: "asyncio.Task[Mapping[str, int]]") -> None:

@@ -13,8 +13,9 @@ from services.pipeline.api.intake import AcceptedAnswer
 from services.pipeline.crm.adapter import NotAuthentic
 from services.pipeline.store.webhooks import Status, Webhook, find_webhook, list_webhooks
 from services.pipeline.use_cases.errors import NotFound
-from services.pipeline.use_cases.webhooks import BodyExpired, receive_webhook, replay_webhook
+from services.pipeline.use_cases.webhooks import BodyExpired, Received, replay_webhook
 from shared.language import Language, Text, negotiate
+from shared.tracing import current_cause
 from shared.web.fast import FastRoute
 from shared.web.idempotency import Idempotent, Reply
 from shared.web.models import Answer, Page, Rfc3339
@@ -88,8 +89,10 @@ async def post_webhook(request: Request) -> Response:
     """
     context: ApiContext = request.app.state.context
     body = await _limited_body(request)
+    received = Received(request.path_params["source"], request.headers, body, current_cause())
     try:
-        webhook_id, status = await receive_webhook(context, request.path_params["source"], request.headers, body)
+        # No message waits for another: repeats of one are told apart by the database.
+        webhook_id, status = await context.webhooks.submit(object(), received)
     except NotAuthentic:
         raise Problem(401, "signature_invalid", _UNSIGNED) from None
     answer = AcceptedAnswer(id=webhook_id, status=status)

@@ -7,13 +7,15 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import Row, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.pipeline.domain.import_problems import Problem
 from services.pipeline.store.tables import crm_source, webhook
+from shared.db.statements import Statement
 
 Status = Literal["received", "processed", "quarantined"]
+Stored = tuple[UUID, Status]
+"""The id of a stored message, and what has become of it so far."""
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,18 +45,47 @@ def _to_webhook(row: Row[Any]) -> Webhook:
     return Webhook(**{**values, "problems": tuple(msgspec.convert(values["problems"], list[Problem]))})
 
 
-async def add_webhook(tx: AsyncConnection, new: Webhook) -> tuple[UUID, Status]:
-    """Store a message, or return the one that the source sent before under the same id."""
-    values = {**msgspec.structs.asdict(new), "problems": []}
-    del values["seq"]
-    statement = upsert(webhook).values(values).on_conflict_do_nothing(index_elements=["source", "message_id"])
-    if (await tx.execute(statement.returning(webhook.c.id))).one_or_none():
-        return new.id, new.status
-    known = select(webhook.c.id, webhook.c.status).where(
-        webhook.c.source == new.source, webhook.c.message_id == new.message_id
+# `seq` is given behind the sort: the order of arrival.
+_ADD = Statement(
+    """
+    INSERT INTO webhook (id, source, message_id, status, body, problems, correlation_id, traceparent, received_at)
+    SELECT id, source, message_id, 'received', body, '[]', correlation_id, traceparent, received_at
+    FROM unnest(CAST($1 AS uuid[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bytea[]), CAST($5 AS text[]),
+                CAST($6 AS text[]), CAST($7 AS timestamptz[])) WITH ORDINALITY
+         AS n (id, source, message_id, body, correlation_id, traceparent, received_at, place)
+    ORDER BY place
+    ON CONFLICT (source, message_id) DO NOTHING
+    """
+)
+_KNOWN = Statement(
+    """
+    SELECT source, message_id, id, status
+    FROM webhook JOIN unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS n (source, message_id)
+         USING (source, message_id)
+    """
+)
+
+
+async def add_webhooks(tx: AsyncConnection, new: Sequence[Webhook]) -> Sequence[Stored]:
+    """Store messages that were just received, in their order; in place of one that its source sent before, that one."""
+    if not new:
+        return ()
+    columns = (
+        [each.id for each in new],
+        [each.source for each in new],
+        [each.message_id for each in new],
+        [each.body for each in new],
+        [each.correlation_id for each in new],
+        [each.traceparent for each in new],
+        [each.received_at for each in new],
     )
-    row = (await tx.execute(known)).one()
-    return row.id, row.status
+    if await _ADD.execute(tx, *columns) == len(new):
+        return [(each.id, each.status) for each in new]
+    known = {
+        (source, message_id): (webhook_id, status)
+        for source, message_id, webhook_id, status in await _KNOWN.fetch(tx, columns[1], columns[2])
+    }
+    return [known[each.source, each.message_id] for each in new]
 
 
 async def lock_received(tx: AsyncConnection, limit: int) -> Sequence[Webhook]:

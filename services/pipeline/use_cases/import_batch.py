@@ -1,6 +1,5 @@
 """One batch of an import: read rows, find what is wrong with them, record the rest; all of it in one transaction."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from services.pipeline.use_cases.processes import DEFAULT_PROCESS
 from services.pipeline.use_cases.record_customers import record_customers
 from services.pipeline.use_cases.record_deals import record_deals
 from services.pipeline.use_cases.recorded import Outcome, Recorder
+from shared.foreground import foreground
 
 TellsRow = DealRow | CustomerRow | StageRow
 # About 10 ms of reading: then the loop is given back to whoever waits.
@@ -101,7 +101,7 @@ async def _read(tx: AsyncConnection, context: Context, job: ImportJob, batch: _B
         except Rejected as error:
             batch.problems[index] = error.problems
         if index % SLICE_ROWS == SLICE_ROWS - 1:
-            await asyncio.sleep(0)
+            await foreground.give_way()
 
 
 def _reading(reader: RowReader, job: ImportJob) -> Callable[[Cells], TellsRow]:

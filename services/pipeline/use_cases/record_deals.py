@@ -30,6 +30,7 @@ from services.pipeline.use_cases.owner_names import canonical_key, key_of_name, 
 from services.pipeline.use_cases.record_customers import find_or_create_customers
 from services.pipeline.use_cases.recorded import Outcome, Recorder
 from shared.events.pipeline import StageEntry
+from shared.foreground import foreground
 from shared.tracing import Cause, current_cause
 
 # About 10 ms of decisions and encoding: then the loop is given back to whoever waits.
@@ -108,7 +109,7 @@ class _Writing:
             if rest:
                 changed, causes = zip(*rest, strict=True)
                 self._slice = asyncio.create_task(write_changes(self._tx, changed, causes))
-        await asyncio.sleep(0)
+        await foreground.give_way()
 
     def _keeps_back(self, change: DealChange, cause: Cause) -> bool:
         is_new = change.events[0].version == 1

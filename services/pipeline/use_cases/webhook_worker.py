@@ -1,5 +1,6 @@
 """The worker of webhooks: what it cannot make sense of waits in quarantine, with the reasons, to be replayed."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -24,6 +25,8 @@ from shared.tracing import Cause
 _log = get_logger(__name__)
 
 BATCH = 64
+# Behind a small batch: what comes meanwhile is recorded together, and who sends it shares the loop.
+GATHER_SECONDS = 0.02
 LOOK_EVERY_SECONDS = 2.0
 
 News = tuple[Webhook, DealRow]
@@ -38,11 +41,14 @@ class WebhookWorker:
     async def run(self) -> None:
         """Work until cancelled; faults of the surroundings end it, and the runtime starts it again."""
         while True:
-            if not await self.step():
+            found = await self.step()
+            if not found:
                 await self._context.webhook_received.wait(LOOK_EVERY_SECONDS)
+            elif found < BATCH:
+                await asyncio.sleep(GATHER_SECONDS)
 
-    async def step(self) -> bool:
-        """Process one batch; False when nothing waits. One message that fails does not stop the others."""
+    async def step(self) -> int:
+        """Process one batch; return how many messages waited for it. One that fails does not stop the others."""
         try:
             return await self._process(BATCH)
         except Exception as error:
@@ -50,28 +56,28 @@ class WebhookWorker:
                 raise
             _log.warning("webhook_batch_failed", error=repr(error))
         try:
-            return await self._process(1)
+            await self._process(1)
         except Exception as error:
             if is_infrastructure(error):
                 raise
             _log.warning("webhook_refused", error=repr(error))
             await self._quarantine_first(Problem("not_recorded", None, type(error).__name__))
-        return True
+        # The others of the batch still wait.
+        return BATCH
 
     async def _quarantine_first(self, problem: Problem) -> None:
         async with self._context.database.transaction() as tx:
             first = await lock_received(tx, 1)
             await settle_webhooks(tx, [_quarantined(each, [problem], self._context.clock()) for each in first])
 
-    async def _process(self, limit: int) -> bool:
+    async def _process(self, limit: int) -> int:
         async with self._context.database.transaction() as tx:
             await plan_anew(tx)
             waiting = await lock_received(tx, limit)
-            if not waiting:
-                return False
-            news, refused = await self._read(tx, waiting)
-            await settle_webhooks(tx, [*refused, *await self._record(tx, news)])
-        return True
+            if waiting:
+                news, refused = await self._read(tx, waiting)
+                await settle_webhooks(tx, [*refused, *await self._record(tx, news)])
+        return len(waiting)
 
     async def _read(self, tx: AsyncConnection, waiting: Sequence[Webhook]) -> tuple[Sequence[News], Sequence[Webhook]]:
         """Return the news of different deals, up to the second of one: it is decided on what comes of the first."""
