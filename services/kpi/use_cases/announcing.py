@@ -78,6 +78,8 @@ class Announcer:
         now = self._clock()
         today = local_day(now, self._zone)
         concerns = await concerns_of(tx, marks, today)
+        if not concerns:
+            return []
         watches = await lock_watches(tx, concerns.keys())
         before = {event.stream: event for event in await announced_values(tx, watches)}
         values = await present_values(tx, watches, before.values(), today, now)

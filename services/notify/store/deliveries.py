@@ -6,12 +6,29 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, case, cast, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Row,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from services.notify.domain.delivery import Attempt, Delivery, DeliveryState
 from services.notify.store.tables import DELIVERY
+from shared.db.platform import Moment
 
 _WAITING = DELIVERY.c.state.in_(["pending", "failed"])
 
@@ -35,6 +52,14 @@ async def lease(
 
     Others take other ones. A resolution waits while its firing still has an attempt to come.
     """
+    told = {"now": now, "until": now + lasting, "limit": limit, "per_target": per_target}
+    rows = await tx.execute(_LEASE, told)
+    return sorted((_to_delivery(row) for row in rows), key=lambda one: (one.next_at, one.id))
+
+
+def _lease() -> ReturningUpdate[Any]:
+    """Return the statement of `lease`: made once, it takes the time of several round trips to make."""
+    now: BindParameter[datetime] = bindparam("now", type_=Moment)
     place = func.row_number().over(
         partition_by=DELIVERY.c.target, order_by=(DELIVERY.c.next_at, DELIVERY.c.delivery_id)
     )
@@ -48,27 +73,25 @@ async def lease(
     fair = (
         select(due.c.delivery_id)
         .outerjoin(held, held.c.target == due.c.target)
-        .where(due.c.place + func.coalesce(held.c.leases, 0) <= per_target)
+        .where(due.c.place + func.coalesce(held.c.leases, 0) <= bindparam("per_target", type_=Integer))
     )
     taken = (
         select(DELIVERY.c.delivery_id)
         .where(DELIVERY.c.delivery_id.in_(fair), _due(now))
         .order_by(DELIVERY.c.next_at, DELIVERY.c.delivery_id)
-        .limit(limit)
+        .limit(bindparam("limit", type_=Integer))
         .with_for_update(skip_locked=True)
         .cte("taken")
     )
-    change = (
+    return (
         update(DELIVERY)
         .where(DELIVERY.c.delivery_id == taken.c.delivery_id)
-        .values(lease_until=now + lasting, tries=DELIVERY.c.tries + 1)
+        .values(lease_until=bindparam("until", type_=Moment), tries=DELIVERY.c.tries + 1)
         .returning(*DELIVERY.c)
     )
-    rows = await tx.execute(change)
-    return sorted((_to_delivery(row) for row in rows), key=lambda one: (one.next_at, one.id))
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
+def _due(now: BindParameter[datetime]) -> ColumnElement[bool]:
     firing = DELIVERY.alias("firing")
     told_first = exists().where(
         firing.c.alert_id == DELIVERY.c.alert_id,
@@ -78,6 +101,9 @@ def _due(now: datetime) -> ColumnElement[bool]:
     )
     free = or_(DELIVERY.c.lease_until.is_(None), DELIVERY.c.lease_until <= now)
     return and_(_WAITING, DELIVERY.c.next_at <= now, free, or_(DELIVERY.c.transition == "fired", ~told_first))
+
+
+_LEASE = _lease()
 
 
 async def record(

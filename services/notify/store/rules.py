@@ -14,6 +14,7 @@ from services.notify.store.tables import RULE
 from shared.events.base import Names
 
 _LIVE = ~RULE.c.deleted
+_ABOUT_EVENTS = select(RULE).where(_LIVE, RULE.c.watch_key.is_(None)).order_by(RULE.c.rule_id)
 
 
 async def add(tx: AsyncConnection, rule: Rule) -> None:
@@ -54,8 +55,7 @@ async def watching(tx: AsyncConnection, watch_keys: Collection[str]) -> Sequence
 
 async def about_events(tx: AsyncConnection) -> Sequence[Rule]:
     """Return the live rules whose condition is an event."""
-    rows = await tx.execute(select(RULE).where(_LIVE, RULE.c.watch_key.is_(None)).order_by(RULE.c.rule_id))
-    return [_to_rule(row) for row in rows]
+    return [_to_rule(row) for row in await tx.execute(_ABOUT_EVENTS)]
 
 
 async def sending_to(tx: AsyncConnection, channel_id: UUID) -> Sequence[UUID]:

@@ -18,6 +18,8 @@ log = get_logger(__name__)
 
 _PATIENCE_SECONDS = 1.0
 _LARGEST_BOOK = 20_000
+# Owners that only a CRM knows: not asked for with every alert, but soon after they have been made people.
+_UNKNOWN_FOR = timedelta(seconds=5)
 _MEMBERS = ("person", "team")
 
 
@@ -31,7 +33,8 @@ class NameBook:
         self._peers = peers
         self._kept_for = kept_for
         self._clock = clock
-        self._known: dict[str, tuple[datetime, Names]] = {}
+        # None: its owner knows nobody of that name.
+        self._known: dict[str, tuple[datetime, Names | None]] = {}
 
     async def of(self, references: Iterable[str]) -> Mapping[str, Names]:
         """Return the names of `references` as far as they can be had within a second."""
@@ -40,7 +43,7 @@ class NameBook:
         missing = sorted(one for one in wanted if one not in self._known or self._known[one][0] <= now)
         if missing:
             await self._ask(missing, now + self._kept_for)
-        return {one: self._known[one][1] for one in wanted if one in self._known}
+        return {one: name for one in wanted if one in self._known and (name := self._known[one][1])}
 
     async def kpis(self) -> Collection[str] | None:
         """Return the keys of all KPIs there are; null when nobody tells in time."""
@@ -75,11 +78,14 @@ class NameBook:
             "customer": self._of_customers,
         }[kind]
         for reference, name in (await ask(names)).items():
-            self._known[reference] = (until, name)
+            self._known[reference] = (until, name) if name else (self._clock() + _UNKNOWN_FOR, None)
 
-    async def _of_members(self, ids: Sequence[str]) -> Mapping[str, Names]:
+    async def _of_members(self, ids: Sequence[str]) -> Mapping[str, Names | None]:
+        """Return the names of people and teams, and None for those that the directory has not."""
         answer = await _get(self._peers.goals, "/goals/v1/names", {"ids": ",".join(map(_bare, ids))})
-        found: dict[str, Names] = {}
+        if "items" not in answer:
+            return {}
+        found: dict[str, Names | None] = {f"{kind}:{key}": None for kind in _MEMBERS for key in ids}
         for item in answer.get("items") or []:
             name = _name(item)
             keys = (item.get("id"), item.get("external_id"), f"external:{item.get('external_id')}")
