@@ -13,8 +13,8 @@ from shared.events.codec import Envelope, Message, UnreadableMessage, decode, re
 from shared.foreground import foreground
 
 # Decoding shares its event loop with HTTP: it lets others run at least this often.
-SLICE_SECONDS = 0.01
-_LOOK_AT_CLOCK_EVERY = 32
+SLICE_SECONDS = 0.005
+_LOOK_AT_CLOCK_EVERY = 16
 # The place of a message that did not come from the log: an owner's export, a parked row, a dead letter.
 NOWHERE = -1
 

@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,11 +25,13 @@ from shared.db.engine import Database
 from shared.db.errors import is_infrastructure
 from shared.events.codec import Message, encode
 from shared.events.pipeline import DEALS
+from tests.contracts.tcp_proxy import proxied
 from tests.faults.toy import World, deal_changed, deal_id, kpi_metadata, pipeline_metadata, settle, until
 from tests.kafka_brokers import leader_of, make_topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "6"))
 ALL = [TopicPartition(DEALS, part) for part in range(4)]
 
 
@@ -260,6 +263,59 @@ async def test_a_broker_that_hangs_holds_nobody_for_long(start_kafka: Callable[[
     await until(all_read, 90)
     async with asyncio.timeout(30):
         await bus.close()
+
+
+@pytest.mark.timeout(400 + OUTAGE_SECONDS)
+async def test_business_goes_on_while_kafka_is_a_black_hole(
+    empty_database: Callable[[], str], start_kafka: Callable[[int], LocalKafka]
+) -> None:
+    """F9: no answer, no refusal, no reset, for open connections and for new ones. OUTAGE_SECONDS=600 plays it long."""
+    kafka = start_kafka(1)
+    await kafka.wait_ready()
+    broker = kafka.brokers[0]
+    async with proxied(broker.node.port) as proxy:
+        _advertise(kafka, proxy.port)
+        await kafka.wait_ready()
+        servers = [f"127.0.0.1:{proxy.port}"]
+        await make_topics(servers)
+        async with (
+            toy_on(empty_database, KafkaBus(servers)) as world,
+            at_work(world.relay().run, world.consumer().run),
+        ):
+            for number in range(20):
+                await world.change(number, 1)
+            await until(lambda: whole(world), 90)
+            await proxy.fall_silent()
+            ends = time.monotonic() + OUTAGE_SECONDS
+            number = 0
+            while time.monotonic() < ends:
+                await world.change(number % 20, number)
+                number += 1
+                await asyncio.sleep(0.02)
+            async with asyncio.timeout(30):
+                with pytest.raises(KafkaUnavailable):
+                    await world.bus.append([_change(77, 1)])
+            assert await _outbox_rows(world) == number
+            proxy.go_on()
+            await until(lambda: whole(world), 90)
+            assert await _outbox_rows(world) == 0
+
+
+def _advertise(kafka: LocalKafka, port: int) -> None:
+    """Start the broker anew, so that its clients come by another port."""
+    (broker,) = kafka.brokers
+    broker.kill()
+    settings = broker.folder / "server.properties"
+    told = settings.read_text(encoding="utf-8")
+    ours = f"advertised.listeners=PLAINTEXT://127.0.0.1:{broker.node.port}"
+    assert ours in told
+    settings.write_text(told.replace(ours, f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}"), encoding="utf-8")
+    kafka.restart(broker)
+
+
+async def _outbox_rows(world: World) -> int:
+    async with world.pipeline.autocommit() as connection:
+        return int((await connection.execute(text("SELECT count(*) FROM outbox"))).scalar_one())
 
 
 async def test_three_brokers_lose_their_leader_and_nothing_acknowledged(

@@ -1,4 +1,7 @@
-"""The embedded mode loses and doubles nothing: power cut under load (F23), PostgreSQL killed alone (F11), SIGTERM."""
+"""The embedded mode loses and doubles nothing: power cut under load (F23), PostgreSQL killed alone (F11), SIGTERM.
+
+POWER_CUTS=50 cuts the power as often.
+"""
 
 import asyncio
 import os
@@ -19,11 +22,11 @@ from tests.flows.mixed_deals import COLUMNS, MAPPING, Mixture, written
 from tests.services.notify.receiver import Receiver, receiving
 from tests.system_caller import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-ROUNDS = 3
+ROUNDS = int(os.environ.get("POWER_CUTS", "3"))
 ROWS = 2000
 SEED = 20260105
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240 + 20 * ROUNDS)]
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from shared.events.pipeline import DealEvent
 from shared.foreground import foreground
 from shared.tracing import Cause
 
-# About 5 ms of folding: the loop is shared with HTTP.
-EVENTS_PER_SLICE = 64
+# Some milliseconds of folding: the loop is shared with HTTP.
+EVENTS_PER_SLICE = 32
 
 
 @dataclass(slots=True)

@@ -25,8 +25,8 @@ from services.pipeline.use_cases.recorded import Outcome, Recorder
 from shared.foreground import foreground
 
 TellsRow = DealRow | CustomerRow | StageRow
-# About 10 ms of reading: then the loop is given back to whoever waits.
-SLICE_ROWS = 200
+# About 5 ms of reading: then the loop is given back to whoever waits.
+SLICE_ROWS = 80
 
 
 @dataclass(slots=True)

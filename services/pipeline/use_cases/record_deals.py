@@ -33,8 +33,8 @@ from shared.events.pipeline import StageEntry
 from shared.foreground import foreground
 from shared.tracing import Cause, current_cause
 
-# About 10 ms of decisions and encoding: then the loop is given back to whoever waits.
-SLICE_ROWS = 80
+# About 5 ms of decisions and encoding: then the loop is given back to whoever waits.
+SLICE_ROWS = 40
 # From so many new deals on, four COPYs are cheaper than one statement.
 COPIED_ROWS = 100
 

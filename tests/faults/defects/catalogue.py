@@ -166,8 +166,8 @@ DEFECTS = (
     Defect(
         "the announcer drops marks that it has not read",
         "services/kpi/store/marks.py",
-        "DELETE FROM touched WHERE id = ANY(:ids)",
-        "DELETE FROM touched WHERE :ids IS NOT NULL",
+        "DELETE FROM touched WHERE id = ANY(CAST($1 AS bigint[]))",
+        "DELETE FROM touched WHERE CAST($1 AS bigint[]) IS NOT NULL",
         ("tests/services/kpi/test_announcer.py::test_no_write_skew_between_folds_on_different_days_of_a_month",),
     ),
     Defect(
@@ -187,7 +187,7 @@ DEFECTS = (
     Defect(
         "a sender takes no lease",
         "services/notify/store/deliveries.py",
-        "        .values(lease_until=now + lasting, ",
+        '        .values(lease_until=bindparam("until", type_=Moment), ',
         "        .values(lease_until=now, ",
         ("tests/services/notify/test_deliveries.py::test_many_senders_send_everything_once",),
     ),
