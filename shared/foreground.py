@@ -28,7 +28,7 @@ class Foreground:
             self._in_flight -= 1
 
     async def give_way(self) -> None:
-        """Let others run, and for PAUSE_SECONDS the requests that are in flight; at most 10 ms of work between calls."""
+        """Let others run, and for PAUSE_SECONDS those requests; between two calls lie at most 10 ms of work."""
         # What came in meanwhile is read in the first turn of the loop and begins in the second.
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -4,6 +4,7 @@ SQLAlchemy's way to the same row (greenlet, context, cursor, result) takes three
 own; what runs for every move or batch goes this way, all the rest through SQLAlchemy.
 """
 
+import asyncio
 from typing import Any, NoReturn
 
 import asyncpg
@@ -30,8 +31,7 @@ class Statement:
         """Return all rows: tuples that can also be asked by the names of their columns (`row["id"]`)."""
         driver, adapter = _connections(tx)
         try:
-            if adapter._transaction is None:
-                await adapter._start_transaction()
+            await _begin(tx, adapter)
             rows: list[Any] = await driver.fetch(self._sql, *values)
         except Exception as error:  # noqa: BLE001 - every one is raised again
             await self._fail(tx, driver, error)
@@ -41,8 +41,7 @@ class Statement:
         """Return how many rows were written."""
         driver, adapter = _connections(tx)
         try:
-            if adapter._transaction is None:
-                await adapter._start_transaction()
+            await _begin(tx, adapter)
             status: str = await driver.execute(self._sql, *values)
         except Exception as error:  # noqa: BLE001 - every one is raised again
             await self._fail(tx, driver, error)
@@ -92,12 +91,25 @@ def _count(status: str) -> int:
 
 
 def _connections(tx: AsyncConnection) -> tuple[Any, Any]:
-    """Return the driver's connection and what SQLAlchemy makes of it.
-
-    SQLAlchemy begins a transaction with its own first statement, and has no public way to begin it earlier; what began
-    behind its back it would not commit. tests/shared/db/test_statements.py fails if that ever changes.
-    """
+    """Return the driver's connection and what SQLAlchemy makes of it."""
     pooled = tx.sync_connection.connection if tx.sync_connection is not None else None
     if pooled is None:
         raise ConnectionResetError
     return pooled.driver_connection, pooled.dbapi_connection
+
+
+async def _begin(tx: AsyncConnection, adapter: Any) -> None:
+    """Begin the transaction of `tx`, unless that is done.
+
+    SQLAlchemy begins a transaction with its own first statement, and has no public way to begin it earlier; what began
+    behind its back it would not commit. tests/shared/db/test_statements.py fails if that ever changes.
+    """
+    if adapter._transaction is not None:
+        return
+    try:
+        await adapter._start_transaction()
+    except asyncio.CancelledError:
+        # BEGIN was on its way: only the driver knows of that transaction, and nobody would end it. Whatever this
+        # connection did later would be a savepoint within it, which no COMMIT ever reaches.
+        await tx.invalidate()
+        raise

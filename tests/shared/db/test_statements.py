@@ -162,3 +162,41 @@ async def test_an_idle_connection_that_was_ended_costs_one_error_and_no_more(dat
             await COUNT.fetch(tx)
     async with database.transaction() as tx:
         assert await COUNT.fetch(tx) == [(0,)]
+
+
+HOW_OFTEN = Statement(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+)
+
+
+@pytest.mark.parametrize("way", ["fetch", "execute", "fetch_alone", "execute_alone"])
+async def test_wherever_it_is_cancelled_no_transaction_stays_open_behind_it(
+    empty_database: Callable[[], str], way: str
+) -> None:
+    """A connection that keeps one takes every later transaction for a savepoint: committed, and gone in the end."""
+    url = empty_database()
+    database, watching = Database(url, "tested", pool_size=1), Database(url, "watching")
+
+    async def work() -> None:
+        if way.endswith("_alone"):
+            await getattr(PID, way)(database)
+        else:
+            async with database.transaction() as tx:
+                await getattr(PID, way)(tx)
+
+    await work()
+    moment = 0
+    ended = False
+    while not ended:
+        task = asyncio.create_task(work())
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+            ended = True
+        assert await HOW_OFTEN.fetch_alone(watching) == [(0,)], f"cancelled after {moment} turns of the loop"
+        moment += 1
+    assert moment > 3
+    await database.close()
+    await watching.close()
