@@ -45,7 +45,9 @@ class ValuesQuery(models.Query):
     by: list[Dimension] = Field(default_factory=list, max_length=5, description="Break down by these.")
     process: Annotated[str | None, Field(max_length=200)] = None
     stage: Annotated[str | None, Field(max_length=200)] = None
-    currency: CurrencyCode | None = None
+    currency: Annotated[
+        CurrencyCode | None, Field(description="Only KPIs in money have one; counts and rates are of all deals.")
+    ] = None
     consistency_token: Annotated[
         str | None, Field(pattern=r"^[^@]{1,200}@[0-9]{1,18}$", description="From a move: wait until it is counted.")
     ] = None

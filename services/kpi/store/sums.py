@@ -8,7 +8,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kpi.domain.days import UNDATED
-from services.kpi.domain.definitions import Dimension, Sums
+from services.kpi.domain.definitions import Definition, Dimension, Sums
 from services.kpi.domain.series import UNDATED_BUCKET
 
 _COLUMNS: dict[Dimension, str] = {
@@ -26,6 +26,10 @@ class Filters(NamedTuple):
     process: str = ""
     stage: str = ""
     currency: str = ""
+
+    def on(self, definition: Definition) -> "Filters":
+        """Return what they let through of one KPI: only money has a currency, counts and rates are of all deals."""
+        return self if definition.unit == "money" else self._replace(currency="")
 
 
 class Reading(NamedTuple):

@@ -109,7 +109,7 @@ async def present_values(
             DEFINITIONS[watch.kpi],
             shares[watch.scope],
             _days(watched_period(watch, on)),
-            Filters(watch.process or "", "", watch.currency or ""),
+            Filters(watch.process or "", "", watch.currency or "").on(DEFINITIONS[watch.kpi]),
         )
     ]
     sums: dict[tuple[str, str], Sums] = {(event.watch.key, event.currency or ""): NOTHING for event in before}

@@ -116,13 +116,13 @@ def _readings(question: Question, asked: Sequence[_Asked], *, of_gauges: bool) -
     begin, end = question.bounds[0], question.bounds[-1]
     for number, one in enumerate(asked):
         if _is_gauge(one) == of_gauges:
-            measure = one.definition.measure
+            measure, filters = one.definition.measure, question.filters.on(one.definition)
             for owner in {share.owner for share in one.shares}:
-                yield Reading(number, measure, owner, UNDATED, UNDATED + 1, *question.filters)
+                yield Reading(number, measure, owner, UNDATED, UNDATED + 1, *filters)
                 if of_gauges:
-                    yield Reading(number, measure, owner, FIRST_DAY, end, *question.filters)
+                    yield Reading(number, measure, owner, FIRST_DAY, end, *filters)
             if not of_gauges:
-                yield from period_readings(number, one.definition, one.shares, (begin, end), question.filters)
+                yield from period_readings(number, one.definition, one.shares, (begin, end), filters)
 
 
 async def _named(

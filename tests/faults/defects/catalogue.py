@@ -191,4 +191,11 @@ DEFECTS = (
         "        .values(lease_until=now, ",
         ("tests/services/notify/test_deliveries.py::test_many_senders_send_everything_once",),
     ),
+    Defect(
+        "a connection whose BEGIN was cancelled is used again",
+        "shared/db/statements.py",
+        "        await tx.invalidate()\n        raise\n",
+        "        raise\n",
+        ("tests/shared/db/test_statements.py",),
+    ),
 )

@@ -54,6 +54,18 @@ async def test_nothing_is_zero_for_sums_and_null_with_a_reason_for_quotients(kpi
     assert (item["value"], item["currency"], item["reason"]) == (None, None, "no_data")
 
 
+async def test_a_currency_picks_money_and_leaves_counts_and_rates_of_all_deals(kpi: Kpi) -> None:
+    for currency, amount in (("CNY", 100), ("USD", 7)):
+        await kpi.apply(*sold("2026-03-01", currency=currency, amount=amount).messages)
+    asked = ["won_count", "win_rate", "won_amount"]
+    answer = await kpi.get("/values", kpi=asked, currency="USD", **YEAR)
+    assert [(item["value"], item["currency"]) for item in answer["items"]] == [
+        ("2", None),
+        ("1.000000", None),
+        ("0.07", "USD"),
+    ]
+
+
 async def test_money_comes_once_per_currency_in_its_own_decimals(kpi: Kpi) -> None:
     deals = [("CNY", 101), ("CNY", 100), ("JPY", 7), ("JPY", 8), ("KWD", 1500), (None, None)]
     await kpi.apply(

@@ -184,6 +184,8 @@ async def test_many_senders_send_everything_once(notify: Notify, receiver: Recei
     channel = await notify.make_channel(receiver.url)
     await notify.make_rule(channels=[channel["id"]])
     await notify.hear_news(*(moved(WON, version=1) for _ in range(60)))
+    # On their way for a while: the others look for work meanwhile.
+    receiver.script.extend(Answer(hang=0.05) for _ in range(8))
     await asyncio.gather(*(notify.send_all() for _ in range(4)))
     assert len(receiver.requests) == 60
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 60
