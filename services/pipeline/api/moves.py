@@ -76,6 +76,15 @@ class FastMoveBody(msgspec.Struct, forbid_unknown_fields=True):
     occurred_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     override: _FastOverride | None = None
 
+    def __post_init__(self) -> None:
+        if self.occurred_at is not None:
+            try:
+                self.occurred_at = as_utc(self.occurred_at)
+            except OverflowError:
+                # The decoder turns a ValueError into a bad body, of which MoveBody tells the field.
+                message = "beyond the calendar"
+                raise ValueError(message) from None
+
 
 class RecordedMoveAnswer(Answer):
     """A move as it was recorded; `broke` names the criteria that an override or a fact did not meet."""
@@ -142,7 +151,7 @@ def _deal_id(request: Request) -> UUID:
 
 def _move(body: FastMoveBody, now: datetime) -> Move:
     """Return the wanted move; raises Invalid when it lies in the future by more than five minutes."""
-    occurred_at = now if body.occurred_at is None else as_utc(body.occurred_at)
+    occurred_at = body.occurred_at or now
     if occurred_at > now + LARGEST_LEAD:
         raise Invalid(Fault("/occurred_at", "in_the_future", Names("不能晚于现在", "cannot be later than now")))
     override = body.override.reason if body.override else None

@@ -17,8 +17,11 @@ from tests.services.pipeline.serving import Pipeline
 
 _TEXTS = st.sampled_from(["", "a", "offer", "Offer", "of fer", "x" * 64, "x" * 65, "x" * 200, "x" * 201, "二", "a\n"])
 _TIMES = st.sampled_from(
-    ["2026-11-23T09:00:00Z", "2026-11-23T09:00:00.123456+08:00", "2026-11-23T09:00:00", "2026-11-23", "now", ""]
-)
+    [
+        "2026-11-23T09:00:00Z", "2026-11-23T09:00:00.123456+08:00", "2026-11-23T09:00:00", "2026-11-23", "now", "",
+        "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00",
+    ]
+)  # fmt: skip
 _VALUES: st.SearchStrategy[Any] = st.one_of(
     _TEXTS, _TIMES, st.none(), st.integers(-3, 3), st.booleans(), st.just({}), st.just([]), st.just({"reason": "x"}),
     st.just({"reason": ""}), st.just({"reason": "x", "more": 1}), st.just({"reason": None}),

@@ -143,6 +143,15 @@ async def test_the_past_may_be_told_and_the_future_not(field_sales: Pipeline):
     assert moved["move"]["recorded_at"] > past
 
 
+@pytest.mark.parametrize("beyond", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+async def test_a_time_that_is_beyond_the_calendar_in_utc_is_a_bad_field(field_sales: Pipeline, beyond: str):
+    deal = await ready(field_sales)
+    answer = await field_sales.move(deal, "offer", occurred_at=beyond)
+    problem = json.loads(answer.body)
+    assert answer.status == 422
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [("/occurred_at", "invalid_format")]
+
+
 async def test_a_retry_with_its_key_is_answered_by_the_first_move(field_sales: Pipeline):
     deal = await ready(field_sales)
     await field_sales.sent()
