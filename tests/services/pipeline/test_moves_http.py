@@ -95,6 +95,8 @@ async def test_lost_needs_a_reason_and_reopening_is_a_move(field_sales: Pipeline
     deal = await field_sales.deal()
     problem = json.loads((await field_sales.move(deal, "dropped")).body)
     assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/lost_reason")
+    problem = json.loads((await field_sales.move(deal, "dropped", lost_reason="   ")).body)
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [("/lost_reason", "blank")]
     lost = json.loads((await field_sales.move(deal, "dropped", lost_reason="price")).body)["deal"]
     assert (lost["status"], lost["lost_reason"], lost["sla_due_at"]) == ("lost", "price", None)
     assert lost["closed_at"] is not None
