@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.clock import as_utc, rfc3339
 from shared.language import Text
-from shared.money import Money, MoneyError
+from shared.money import Money, MoneyError, exponent
 
 T = TypeVar("T")
 
@@ -59,8 +59,21 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 LongText = Annotated[str, StringConstraints(max_length=10_000)]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 DecimalText = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,10})?$")]
+
+
+def _is_currency(code: str) -> str:
+    try:
+        exponent(code)
+    except MoneyError:
+        raise refused(
+            "not_a_currency", {"zh": f"{code} 不是 ISO 4217 货币代码", "en": f"{code} is no currency code of ISO 4217"}
+        ) from None
+    return code
+
+
+# The pattern alone would let XXX pass, whose decimals nobody knows.
+CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_is_currency)]
 
 
 def _only_rfc3339(value: object) -> object:
@@ -103,8 +116,8 @@ class MoneyBody(BaseModel):
             raise refused(
                 "invalid_money",
                 {
-                    "zh": f"金额 {self.amount} 过大或小数位数过多，或 {self.currency} 不是 ISO 4217 货币代码",
-                    "en": f"{self.amount} is too large or too precise, or {self.currency} is no code of ISO 4217",
+                    "zh": f"金额 {self.amount} 过大，或小数位数多于 {self.currency} 所允许",
+                    "en": f"{self.amount} is too large, or more precise than {self.currency} is",
                 },
             ) from None
         return self

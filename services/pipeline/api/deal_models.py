@@ -4,7 +4,7 @@ from datetime import date
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
 
 from services.pipeline.domain.deal import Deal
 from services.pipeline.domain.process import Process
@@ -50,6 +50,16 @@ FieldValue = Annotated[
 ]
 FreeFields = Annotated[dict[FieldName, FieldValue], Field(max_length=100)]
 ClassText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+def _is_not_blank(text: str) -> str:
+    if not text.strip():
+        raise refused("blank", {"zh": "不能只有空白字符", "en": "must not be blank"})
+    return text
+
+
+# Blanks would satisfy the rule that a lost deal has a reason, and tell nobody anything.
+LostReason = Annotated[ClassText, AfterValidator(_is_not_blank)]
 
 
 class OwnerBody(Body):
@@ -127,7 +137,7 @@ class DealPatch(_DealFieldsBody):
     )
 
     name: ShortText = ""
-    lost_reason: ClassText | None = None
+    lost_reason: LostReason | None = None
 
 
 class OwnerAnswer(Answer):

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, StringConstraints
 from starlette.requests import Request
 
 from services.pipeline.api.context import ApiContext, CurrentContext
-from services.pipeline.api.deal_models import DealAnswer, deal_document
+from services.pipeline.api.deal_models import DealAnswer, LostReason, deal_document
 from services.pipeline.api.problems import unmet_criteria
 from services.pipeline.domain.move import Move
 from services.pipeline.use_cases.errors import Fault, Invalid, NotFound
@@ -55,7 +55,7 @@ class MoveBody(Body):
 
     to_stage: Code
     reason: _Reason | None = None
-    lost_reason: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    lost_reason: LostReason | None = None
     occurred_at: Rfc3339 | None = None
     override: OverrideBody | None = None
 
@@ -72,9 +72,18 @@ class FastMoveBody(msgspec.Struct, forbid_unknown_fields=True):
 
     to_stage: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
     reason: _FastReason | None = None
-    lost_reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    lost_reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")] | None = None
     occurred_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     override: _FastOverride | None = None
+
+    def __post_init__(self) -> None:
+        if self.occurred_at is not None:
+            try:
+                self.occurred_at = as_utc(self.occurred_at)
+            except OverflowError:
+                # The decoder turns a ValueError into a bad body, of which MoveBody tells the field.
+                message = "beyond the calendar"
+                raise ValueError(message) from None
 
 
 class RecordedMoveAnswer(Answer):
@@ -142,7 +151,7 @@ def _deal_id(request: Request) -> UUID:
 
 def _move(body: FastMoveBody, now: datetime) -> Move:
     """Return the wanted move; raises Invalid when it lies in the future by more than five minutes."""
-    occurred_at = now if body.occurred_at is None else as_utc(body.occurred_at)
+    occurred_at = body.occurred_at or now
     if occurred_at > now + LARGEST_LEAD:
         raise Invalid(Fault("/occurred_at", "in_the_future", Names("不能晚于现在", "cannot be later than now")))
     override = body.override.reason if body.override else None

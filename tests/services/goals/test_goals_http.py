@@ -135,6 +135,8 @@ async def test_all_faults_at_once(goals: Goals):
         ({"target": "-1.00"}, "/target", "out_of_range"),
         ({"kpi": "won_count", "currency": None, "target": "1.5"}, "/target", "too_many_decimals"),
         ({"kpi": "won_count", "target": "1"}, "/currency", "not_money"),
+        ({"currency": "XXX"}, "/currency", "not_a_currency"),
+        ({"currency": "XXX", "target": RELATIVE["target"]}, "/currency", "not_a_currency"),
         ({"target": {"relative_to": "previous_period", "factor": "0.00"}}, "/target/factor", "out_of_range"),
         ({"scope": "person:nobody"}, "/scope", "unknown_scope"),
         ({"scope": "world"}, "/scope", "unknown_scope"),

@@ -77,6 +77,7 @@ async def test_an_event_rule_keeps_its_filters(notify: Notify) -> None:
             {"/when/where/subject": "not_allowed", "/when/where/process": "unknown_field"},
         ),
         ({"name": "x", "when": {**KPI, "threshold": 0.2}}, {"/when/threshold": "wrong_type"}),
+        ({"name": "x", "when": {**KPI, "currency": "XXX"}}, {"/when/currency": "not_a_currency"}),
         ({"name": "x", "when": {**KPI, "hysteresis": "-1"}}, {"/when/hysteresis": "too_small"}),
         ({"name": "x", "when": {**KPI, "for": "-PT5M"}}, {"/when/for": "invalid_duration"}),
         ({"name": "x", "when": "often"}, {"/when": "wrong_type"}),

@@ -283,6 +283,13 @@ async def test_true_is_not_one_and_no_number_is_rounded(pipeline: Pipeline):
         assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [("/fields/size", code)]
 
 
+async def test_blanks_are_no_lost_reason(pipeline: Pipeline):
+    deal = await pipeline.ok("POST", "/deals", {"name": "Pumps", "owner": {"external_id": "ann"}}, 201)
+    path, any_version = f"/deals/{deal['id']}", {"if-match": "*"}
+    problem = await pipeline.problem("PATCH", path, {"lost_reason": "   "}, headers=any_version, status=422)
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [("/lost_reason", "blank")]
+
+
 async def test_a_filter_is_given_once(pipeline: Pipeline):
     problem = await pipeline.problem("GET", "/deals?status=open&status=won&limit=5", status=422)
     assert [(error["parameter"], error["code"]) for error in problem["errors"]] == [("status", "repeated_parameter")]

@@ -15,10 +15,15 @@ from shared.ids import new_id
 from tests.services.pipeline.building import new_deal, process
 from tests.services.pipeline.serving import Pipeline
 
-_TEXTS = st.sampled_from(["", "a", "offer", "Offer", "of fer", "x" * 64, "x" * 65, "x" * 200, "x" * 201, "二", "a\n"])
+# The last is blank to Python, but not to the expressions of Pydantic.
+_BLANKS = ["   ", "\t\n", "\u3000", "\x1c"]
+_TEXTS = st.sampled_from(["", "a", "offer", "Offer", "of fer", "x" * 64, "x" * 65, "x" * 200, "x" * 201, "二", "a\n", *_BLANKS])
 _TIMES = st.sampled_from(
-    ["2026-11-23T09:00:00Z", "2026-11-23T09:00:00.123456+08:00", "2026-11-23T09:00:00", "2026-11-23", "now", ""]
-)
+    [
+        "2026-11-23T09:00:00Z", "2026-11-23T09:00:00.123456+08:00", "2026-11-23T09:00:00", "2026-11-23", "now", "",
+        "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00",
+    ]
+)  # fmt: skip
 _VALUES: st.SearchStrategy[Any] = st.one_of(
     _TEXTS, _TIMES, st.none(), st.integers(-3, 3), st.booleans(), st.just({}), st.just([]), st.just({"reason": "x"}),
     st.just({"reason": ""}), st.just({"reason": "x", "more": 1}), st.just({"reason": None}),
@@ -58,6 +63,12 @@ async def test_every_bad_field_is_told_at_once(field_sales: Pipeline):
     assert {error["pointer"] for error in problem["errors"]} == {
         "/to_stage", "/reason", "/occurred_at", "/override/reason", "/fact",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("blank", _BLANKS)
+def test_no_body_takes_blanks_for_a_lost_reason(blank: str):
+    raw = msgspec.json.encode({"to_stage": "lost", "lost_reason": blank})
+    assert (fast(raw), documented(raw)) == (None, None)
 
 
 @pytest.mark.parametrize(

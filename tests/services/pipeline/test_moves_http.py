@@ -95,6 +95,8 @@ async def test_lost_needs_a_reason_and_reopening_is_a_move(field_sales: Pipeline
     deal = await field_sales.deal()
     problem = json.loads((await field_sales.move(deal, "dropped")).body)
     assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/lost_reason")
+    problem = json.loads((await field_sales.move(deal, "dropped", lost_reason="   ")).body)
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [("/lost_reason", "blank")]
     lost = json.loads((await field_sales.move(deal, "dropped", lost_reason="price")).body)["deal"]
     assert (lost["status"], lost["lost_reason"], lost["sla_due_at"]) == ("lost", "price", None)
     assert lost["closed_at"] is not None
@@ -141,6 +143,15 @@ async def test_the_past_may_be_told_and_the_future_not(field_sales: Pipeline):
     moved = json.loads((await field_sales.move(deal, "offer", occurred_at=past)).body)
     assert moved["move"]["occurred_at"] == moved["deal"]["stage_entered_at"] == past
     assert moved["move"]["recorded_at"] > past
+
+
+@pytest.mark.parametrize("beyond", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+async def test_a_time_that_is_beyond_the_calendar_in_utc_is_a_bad_field(field_sales: Pipeline, beyond: str):
+    deal = await ready(field_sales)
+    answer = await field_sales.move(deal, "offer", occurred_at=beyond)
+    problem = json.loads(answer.body)
+    assert answer.status == 422
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [("/occurred_at", "invalid_format")]
 
 
 async def test_a_retry_with_its_key_is_answered_by_the_first_move(field_sales: Pipeline):

@@ -88,6 +88,17 @@ async def test_all_bad_fields_at_once_with_pointers(client: HttpClient) -> None:
     }
 
 
+async def test_a_currency_that_nobody_knows_is_a_bad_field_in_both_languages(client: HttpClient) -> None:
+    body = {"name": "x", "amount": {"amount": "1.00", "currency": "XXX"}}
+    details = []
+    for language in ("zh", "en"):
+        answer = await send(client, "POST", "/toy/v1/things", body, accept_language=language)
+        told = problem(answer, 422, "validation_failed")
+        assert pointers(told) == {"/amount/currency": "not_a_currency"}
+        details.append(told["errors"][0]["detail"])
+    assert details == ["XXX 不是 ISO 4217 货币代码", "XXX is no currency code of ISO 4217"]
+
+
 async def test_the_hot_route_finds_the_same_errors(client: HttpClient) -> None:
     body = {"to_stage": "", "reason": 7, "amount": {"amount": "1.234", "currency": "CNY", "x": 1}, "y": None}
     answer = await send(client, "POST", "/toy/v1/things/7/moves", body)
