@@ -1,7 +1,7 @@
 """The shapes that all request and response models are made of: strict bodies, money, names, times, pages."""
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import (
@@ -25,6 +25,7 @@ from shared.money import Money, MoneyError, exponent
 T = TypeVar("T")
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 LARGEST_SAFE = 2**53 - 1
 
 
@@ -96,6 +97,16 @@ Rfc3339 = Annotated[
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-23T09:00:00Z"]}),
 ]
+
+
+def _only_iso_date(value: object) -> object:
+    if isinstance(value, date) or (isinstance(value, str) and _ISO_DATE.fullmatch(value)):
+        return value
+    raise PydanticCustomError("date_parsing", "a day as YYYY-MM-DD")
+
+
+# Pydantic would take seconds since 1970, also in digits, and midnights for days.
+IsoDate = Annotated[date, BeforeValidator(_only_iso_date)]
 
 
 class MoneyBody(BaseModel):

@@ -3,17 +3,8 @@
 from datetime import date
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-_ISO_LENGTH = len("2026-11-23")
+from shared.web.models import IsoDate
 
-
-def _only_iso(value: object) -> object:
-    """Refuse numbers and times, which Pydantic would take for days."""
-    if isinstance(value, date) or (isinstance(value, str) and len(value) == _ISO_LENGTH):
-        return value
-    raise PydanticCustomError("date_parsing", "a day as YYYY-MM-DD")
-
-
-Day = Annotated[date, BeforeValidator(_only_iso), Field(ge=date(1970, 1, 1), lt=date(2200, 1, 1))]
+Day = Annotated[IsoDate, Field(ge=date(1970, 1, 1), lt=date(2200, 1, 1))]

@@ -18,6 +18,7 @@ from shared.web.models import (
     Body,
     Code,
     ExternalId,
+    IsoDate,
     MoneyBody,
     NamesBody,
     Rfc3339,
@@ -96,7 +97,7 @@ class _DealFieldsBody(Body):
     customer_id: UUID | None = None
     owner: OwnerBody | None = None
     amount: DealAmount | None = None
-    expected_close_on: date | None = None
+    expected_close_on: IsoDate | None = None
     external_id: ExternalId | None = None
     product: ClassText | None = None
     source: ClassText | None = None

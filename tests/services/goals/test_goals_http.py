@@ -143,6 +143,7 @@ async def test_all_faults_at_once(goals: Goals):
         ({"period": {"grain": "week", "start": "2026-06-16"}}, "/period/start", "not_a_period_start"),
         ({"period": {"grain": "day", "start": "9999-12-31"}}, "/period/start", "too_large"),
         ({"period": {"grain": "day", "start": 86400}}, "/period/start", "invalid_format"),
+        ({"period": {"grain": "day", "start": "1767225600"}}, "/period/start", "invalid_format"),
         ({"period": {"grain": "total", "start": "2026-01-01"}}, "/period/grain", "not_allowed"),
     ],
 )

@@ -246,6 +246,8 @@ async def test_a_poisonous_event_stops_its_own_stream_only(kpi: Kpi) -> None:
         ({"kpi": "won_count", "from_": "2026-02-01", "to": "2026-02-01"}, "from", "empty_range"),
         ({"kpi": "won_count", "grain": "day", "from_": "2000-01-01", "to": "2026-01-01"}, "grain", "too_many_items"),
         ({"kpi": "won_count", "grain": "day", "from_": "9999-12-01", "to": "9999-12-31"}, "from", "out_of_range"),
+        ({"kpi": "won_count", "from_": "1483228800"}, "from", "invalid_format"),
+        ({"kpi": "won_count", "to": "2026-02-01T00:00:00Z"}, "to", "invalid_format"),
         ({"kpi": "won_count", "currency": "yuan"}, "currency", None),
         ({"kpi": "won_amount", "currency": "XXX"}, "currency", "not_a_currency"),
         ({"kpi": "won_count", "consistency_token": "deal"}, "consistency_token", None),

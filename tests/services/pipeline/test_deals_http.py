@@ -72,6 +72,14 @@ async def test_every_bad_field_is_told_at_once(field_sales: Pipeline):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("day", [1767225600, "1767225600", "2026-12-31T00:00:00Z"])
+async def test_numbers_and_times_are_no_days(pipeline: Pipeline, day: object):
+    problem = await pipeline.problem("POST", "/deals", {"name": "Pumps", "expected_close_on": day}, 422)
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [
+        ("/expected_close_on", "invalid_format")
+    ]
+
+
 async def test_what_is_named_must_be_there(field_sales: Pipeline):
     body = {"name": "Pumps", "process": "nothing", "owner": {"external_id": "ann"}, "customer_id": str(person_id("x"))}
     problem = await field_sales.problem("POST", "/deals", body)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -32,6 +31,7 @@ from shared.web.models import (
     Body,
     Code,
     ExternalId,
+    IsoDate,
     LongText,
     MoneyBody,
     NamesBody,
@@ -88,7 +88,7 @@ class ThingBody(Body):
     target: Annotated[str, Field(pattern=r"^[0-9]{1,15}$")] | Relative | None = None
     count: StrictInt | None = None
     done: StrictBool | None = None
-    day: date | None = None
+    day: IsoDate | None = None
     at: Rfc3339 | None = None
     ids: Annotated[tuple[UUID, ...], Field(max_length=5)] = ()
     fields: dict[str, Any] = Field(default_factory=dict)
