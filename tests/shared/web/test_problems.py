@@ -100,7 +100,9 @@ async def test_a_currency_that_nobody_knows_is_a_bad_field_in_both_languages(cli
     assert details == ["XXX 不是 ISO 4217 货币代码", "XXX is no currency code of ISO 4217"]
 
 
-@pytest.mark.parametrize("day", [1767225600, "1767225600", 0, 1.0, True, "2026-12-31T00:00:00Z", "20261231", "2026-2-30"])
+@pytest.mark.parametrize(
+    "day", [1767225600, "1767225600", 0, 1.0, True, "2026-12-31T00:00:00Z", "20261231", "2026-2-30"]
+)
 async def test_numbers_and_times_are_no_days(client: HttpClient, day: object) -> None:
     told = problem(await send(client, "POST", "/toy/v1/things", {"name": "x", "day": day}), 422, "validation_failed")
     assert pointers(told) == {"/day": "invalid_format"}
