@@ -106,7 +106,9 @@ def _only_iso_date(value: object) -> object:
 
 
 # Pydantic would take seconds since 1970, also in digits, and midnights for days.
-IsoDate = Annotated[date, BeforeValidator(_only_iso_date)]
+# Behind the bounds of a day, where it has any: before them, Pydantic would publish bounds under names of its own.
+ISO_ONLY = BeforeValidator(_only_iso_date)
+IsoDate = Annotated[date, ISO_ONLY]
 
 
 class MoneyBody(BaseModel):

@@ -103,13 +103,21 @@ _BY_TYPE: Mapping[str, FieldText] = {
     "url_too_long": _URL,
 }
 
+_LISTS = ("expected", "expected_tags")
+
 
 def field_text(kind: str, context: Mapping[str, Any]) -> tuple[str, Text]:
     """Return code and text for a validator's error type; a validator of ours brings both texts in its context."""
     if "zh" in context and "en" in context:
         return kind, {"zh": str(context["zh"]), "en": str(context["en"])}
     known = _BY_TYPE.get(kind, _OTHER)
-    return known.code, {"zh": _filled(known.zh, context), "en": _filled(known.en, context)}
+    return known.code, {"zh": _filled(known.zh, _with_chinese_lists(context)), "en": _filled(known.en, context)}
+
+
+def _with_chinese_lists(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `context` with Pydantic's English lists of choices, `'a', 'b' or 'c'`, as Chinese ones."""
+    lists = {name: str(context[name]) for name in _LISTS if name in context}
+    return {**context, **{name: text.replace(" or ", "或").replace(", ", "、") for name, text in lists.items()}}
 
 
 def _filled(template: str, context: Mapping[str, Any]) -> str:

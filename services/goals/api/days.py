@@ -5,6 +5,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.web.models import IsoDate
+from shared.web.models import ISO_ONLY
 
-Day = Annotated[IsoDate, Field(ge=date(1970, 1, 1), lt=date(2200, 1, 1))]
+Day = Annotated[date, Field(ge=date(1970, 1, 1), lt=date(2200, 1, 1)), ISO_ONLY]

@@ -8,11 +8,11 @@ from pydantic import Field
 from services.kpi.use_cases.values import LARGEST_ANSWER
 from shared.calendar import Grain
 from shared.language import Text
-from shared.web.models import IsoDate
+from shared.web.models import ISO_ONLY
 from shared.web.problems import FieldError
 
 # Beyond these the calendar itself ends.
-Day = Annotated[IsoDate, Field(ge=date(1900, 1, 1), le=date(9999, 12, 31))]
+Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(9999, 12, 31)), ISO_ONLY]
 LAST_START = date(9990, 1, 1)
 SHORTEST = {"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
 

@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from services.kpi.api.ranges import Day
 from services.kpi.domain.values import divide_half_even, six_digits
 from shared.events.codec import encode
 from tests.services.kpi.deal_streams import Deal, at
@@ -261,6 +263,10 @@ async def test_a_bad_question_is_told_what_is_wrong(kpi: Kpi, query: Any, parame
     [error] = problem["errors"]
     assert error["parameter"] == parameter
     assert code is None or error["code"] == code
+
+
+def test_the_bounds_of_days_are_not_published_under_names_that_json_schema_does_not_know() -> None:
+    assert TypeAdapter(Day).json_schema() == {"type": "string", "format": "date"}
 
 
 async def test_all_wrong_parts_are_told_at_once(kpi: Kpi) -> None:

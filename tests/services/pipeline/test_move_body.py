@@ -17,7 +17,9 @@ from tests.services.pipeline.serving import Pipeline
 
 # The last is blank to Python, but not to the expressions of Pydantic.
 _BLANKS = ["   ", "\t\n", "\u3000", "\x1c"]
-_TEXTS = st.sampled_from(["", "a", "offer", "Offer", "of fer", "x" * 64, "x" * 65, "x" * 200, "x" * 201, "二", "a\n", *_BLANKS])
+_TEXTS = st.sampled_from(
+    ["", "a", "offer", "Offer", "of fer", "x" * 64, "x" * 65, "x" * 200, "x" * 201, "二", "a\n", *_BLANKS]
+)
 _TIMES = st.sampled_from(
     [
         "2026-11-23T09:00:00Z", "2026-11-23T09:00:00.123456+08:00", "2026-11-23T09:00:00", "2026-11-23", "now", "",

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from shared.auth.development_issuer import DevelopmentIssuer
 from shared.db.engine import Database
 from shared.http_client import Answer, HttpClient
+from shared.web.validation_texts import field_text
 from tests.shared.web.toy import make_app
 
 JSON = {"content-type": "application/json"}
@@ -99,7 +100,9 @@ async def test_a_currency_that_nobody_knows_is_a_bad_field_in_both_languages(cli
     assert details == ["XXX 不是 ISO 4217 货币代码", "XXX is no currency code of ISO 4217"]
 
 
-@pytest.mark.parametrize("day", [1767225600, "1767225600", 0, 1.0, True, "2026-12-31T00:00:00Z", "20261231", "2026-2-30"])
+@pytest.mark.parametrize(
+    "day", [1767225600, "1767225600", 0, 1.0, True, "2026-12-31T00:00:00Z", "20261231", "2026-2-30"]
+)
 async def test_numbers_and_times_are_no_days(client: HttpClient, day: object) -> None:
     told = problem(await send(client, "POST", "/toy/v1/things", {"name": "x", "day": day}), 422, "validation_failed")
     assert pointers(told) == {"/day": "invalid_format"}
@@ -233,6 +236,24 @@ async def test_the_language_follows_the_caller(client: HttpClient, accept: str, 
     told = problem(answer, 422, "validation_failed")
     assert answer.headers["content-language"] == language
     assert told["errors"][0]["detail"] == {"zh": "必填", "en": "is required"}[language]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told", "chinese"),
+    [
+        ("literal_error", "expected", "'open', 'done' or 'cancelled'", "应为 'open'、'done'或'cancelled' 之一"),
+        ("enum", "expected", "'a' or 'b'", "应为 'a'或'b' 之一"),
+        ("union_tag_invalid", "expected_tags", "'a', 'b'", "应为 'a'、'b' 之一"),
+    ],
+)
+def test_choices_are_listed_in_the_callers_language(kind: str, name: str, told: str, chinese: str) -> None:
+    assert field_text(kind, {name: told}) == ("not_allowed", {"zh": chinese, "en": f"must be one of {told}"})
+
+
+async def test_a_wrong_choice_is_told_without_english_in_chinese(client: HttpClient) -> None:
+    answer = await send(client, "GET", "/toy/v1/things?kind=c", accept_language="zh")
+    [error] = problem(answer, 422, "validation_failed")["errors"]
+    assert error["detail"] == "应为 'a'或'b' 之一"
 
 
 async def test_who_may_ask(app: FastAPI, issuer: DevelopmentIssuer) -> None:
