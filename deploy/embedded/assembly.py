@@ -1,11 +1,13 @@
 """Builds the four services over one PostgreSQL server and a log, as each other's in-process peers."""
 
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import FastAPI
+from pydantic import SecretStr
 from sqlalchemy.engine import URL, make_url
 
 from deploy.embedded.gateway import Gateway
@@ -73,7 +75,11 @@ async def assembled(
         stack.push_async_callback(outside.close)
         apps: dict[str, FastAPI] = {}
         gateway = Gateway(apps)
-        peers = _peers(gateway, issuer, Settings.from_environment(**overrides))
+        told = Settings.from_environment(**overrides)
+        # No token of the issuer: that would run out while the process goes on.
+        service_token = told.service_token or SecretStr(secrets.token_urlsafe(32))
+        overrides = {**overrides, "service_token": service_token}
+        peers = _peers(gateway, service_token)
 
         def build(name: str, builder: Callable[[S, Resources], Service], settings: S) -> Service:
             database = Database(url_of(name), name)
@@ -92,8 +98,7 @@ async def assembled(
         yield Assembly(services, gateway, bus, peers)
 
 
-def _peers(gateway: Gateway, issuer: DevelopmentIssuer, settings: Settings) -> Peers:
-    token = issuer.token("admin", issuer=settings.auth_issuer, audience=settings.auth_audience)
-    headers = {"authorization": f"Bearer {token}"}
+def _peers(gateway: Gateway, service_token: SecretStr) -> Peers:
+    headers = {"authorization": f"Bearer {service_token.get_secret_value()}"}
     client = HttpClient(base_url="http://gateway", app=gateway, headers=headers)
     return Peers(client, client, client, client)

@@ -14,7 +14,8 @@ from shared.metrics import GATEWAY_REPLICAS
 log = get_logger(__name__)
 
 PROBE_SECONDS = 1.0
-PROBE_WITHIN_SECONDS = 2.0
+# More than a check within it may take: a replica that is degraded answers late, and is ready all the same.
+PROBE_WITHIN_SECONDS = 4.0
 LOOK_UP_SECONDS = 3.0
 
 

@@ -53,6 +53,8 @@ class Database:
             pool_timeout=10,
             json_serializer=_to_json,
             json_deserializer=msgspec.json.decode,
+            # Errors are logged and kept with dead letters: the values of a statement may be secrets or personal.
+            hide_parameters=True,
             connect_args={
                 "timeout": 10,
                 "server_settings": {

@@ -6,10 +6,14 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-# 08 connection, 40 rollback (serialization, deadlock), 53 resources, 55 locks, 57 intervention, 58 system.
-_SURROUNDING_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
-# Timeouts of a transaction; a replica; and a schema that is not there yet: code and database are of different versions.
-_SURROUNDING_STATES = frozenset({"25P03", "25P04", "25006", "28000", "3D000", "42P01", "42703", "42883", "42501"})
+# 08 connection, 28 who may connect, 40 rollback (serialization, deadlock), 53 resources, 55 locks, 57 intervention,
+# 58 system.
+_SURROUNDING_CLASSES = frozenset({"08", "28", "40", "53", "55", "57", "58"})
+# Timeouts of a transaction; a replica; damaged files; and a schema that is not there yet, or a plan made before it:
+# code and database are of different versions.
+_SURROUNDING_STATES = frozenset(
+    {"25P03", "25P04", "25006", "XX001", "XX002", "3D000", "0A000", "42P01", "42703", "42883", "42501"}
+)
 _KNOWN_ROLLED_BACK = frozenset({"40001", "40P01", "53300", "55P03"})
 
 

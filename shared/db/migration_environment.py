@@ -33,7 +33,7 @@ def run(metadata: MetaData) -> None:
 
 
 async def _migrate(url: str, metadata: MetaData) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool)
+    engine = create_async_engine(url, poolclass=pool.NullPool, hide_parameters=True)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_run_in_transaction, metadata)

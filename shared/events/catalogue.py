@@ -20,7 +20,7 @@ GROUPS: Mapping[str, str] = {
     "notify-deals": "notify",
 }
 EVENTS_KEPT = timedelta(days=14)
-DEAD_LETTERS_KEPT = timedelta(days=90)
+DEAD_LETTERS_KEPT = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)

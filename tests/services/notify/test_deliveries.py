@@ -184,9 +184,11 @@ async def test_many_senders_send_everything_once(notify: Notify, receiver: Recei
     channel = await notify.make_channel(receiver.url)
     await notify.make_rule(channels=[channel["id"]])
     await notify.hear_news(*(moved(WON, version=1) for _ in range(60)))
-    # On their way for a while: the others look for work meanwhile.
-    receiver.script.extend(Answer(hang=0.05) for _ in range(8))
-    await asyncio.gather(*(notify.send_all() for _ in range(4)))
+    # The first ones are on their way for a while: the others look for work meanwhile.
+    receiver.script.extend(Answer(hang=0.3) for _ in range(4))
+    first = asyncio.create_task(notify.send_all())
+    await receiver.wait_for(1)
+    await asyncio.gather(first, *(notify.send_all() for _ in range(3)))
     assert len(receiver.requests) == 60
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 60
     assert {one["state"] for one in await notify.deliveries(limit="200")} == {"sent"}
