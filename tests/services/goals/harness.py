@@ -39,6 +39,7 @@ class KpiNeighbour:
 
     values: dict[tuple[str, str, str, str | None], str | None] = field(default_factory=dict)
     status: int = 200
+    unheard: int = 0  # how many questions come before the event about their scope
     asked: list[dict[str, str]] = field(default_factory=list)
 
     async def __call__(self, scope: Mapping[str, Any], _receive: object, send: Callable[..., Any]) -> None:
@@ -54,7 +55,10 @@ class KpiNeighbour:
             and query.get("currency", currency) == currency
         ]  # fmt: skip
         body = json.dumps({"items": items, "as_of": {"applied": 42}, "definition_versions": {}, "time_zone": "x"})
-        await send({"type": "http.response.start", "status": self.status, "headers": []})
+        status = 404 if len(self.asked) <= self.unheard else self.status
+        if query["from"] >= query["to"]:
+            status = 422
+        await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": body.encode()})
 
 
