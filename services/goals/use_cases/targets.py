@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -81,6 +82,10 @@ class _Values(msgspec.Struct):
     as_of: dict[str, Any] = {}
 
 
+class _NotFound(msgspec.Struct):
+    kind: str | None = None
+
+
 def faults_of(kpi: Kpi, currency: str | None, target: str | Relative) -> list[Fault]:
     """Return what is wrong with a target whatever kpi may say."""
     if currency is not None and kpi.unit != "money":
@@ -151,7 +156,7 @@ async def _read(kpi: HttpClient, wish: Wish, period: Period) -> _Values:
         params["currency"] = wish.currency
     try:
         answer = await _ask(kpi, params)
-        if answer.status == 404:
+        if _is_unheard_of(answer):
             # The caller sees the scope here: that kpi has not heard of it only says that nothing of it is counted.
             return _Values([])
         if not answer.ok:
@@ -166,6 +171,11 @@ async def _ask(kpi: HttpClient, params: Mapping[str, str]) -> Answer:
     deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
     while True:
         answer = await kpi.request("GET", "/kpi/v1/values", params=params)
-        if answer.status != 404 or asyncio.get_running_loop().time() >= deadline:
+        if not _is_unheard_of(answer) or asyncio.get_running_loop().time() >= deadline:
             return answer
         await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+
+def _is_unheard_of(answer: Answer) -> bool:
+    """Whether kpi says that it does not know the scope; a 404 of anything else is one of a wrong address."""
+    return answer.status == HTTPStatus.NOT_FOUND and msgspec.json.decode(answer.body, type=_NotFound).kind == "scope"

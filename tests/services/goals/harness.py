@@ -54,10 +54,12 @@ class KpiNeighbour:
             and (query["grain"] == "total" or start == query["from"])
             and query.get("currency", currency) == currency
         ]  # fmt: skip
-        body = json.dumps({"items": items, "as_of": {"applied": 42}, "definition_versions": {}, "time_zone": "x"})
-        status = 404 if len(self.asked) <= self.unheard else self.status
+        told = json.dumps({"items": items, "as_of": {"applied": 42}, "definition_versions": {}, "time_zone": "x"})
+        status, body = self.status, told
         if query["from"] >= query["to"]:
-            status = 422
+            status, body = 422, json.dumps({"code": "validation_failed"})
+        elif len(self.asked) <= self.unheard:
+            status, body = 404, json.dumps({"code": "not_found", "kind": "scope"})
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": body.encode()})
 

@@ -129,9 +129,9 @@ async def test_an_unreachable_kpi_is_503_and_a_stored_reply_needs_none(goals: Go
     goals.kpi.values[PREVIOUS] = "100.00"
     key = {"idempotency-key": "once"}
     first = await goals.call("POST", "/goals", RELATIVE, headers=key)
-    goals.kpi.status = 500
-    problem = await goals.problem("POST", "/goals", RELATIVE)
-    assert (problem["status"], problem["code"]) == (503, "kpi_unavailable")
+    for goals.kpi.status in (404, 500):  # the one 404 that is an answer says that it is the scope's
+        problem = await goals.problem("POST", "/goals", RELATIVE)
+        assert (problem["status"], problem["code"]) == (503, "kpi_unavailable")
     again = await goals.call("POST", "/goals", RELATIVE, headers=key)
     assert (again.body, again.headers["idempotency-replayed"]) == (first.body, "true")
 
