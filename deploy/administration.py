@@ -7,7 +7,9 @@ from pathlib import Path
 from uuid import UUID
 
 from deploy.embedded.assembly import Assembly
-from deploy.embedded.mode import opened
+from deploy.embedded.mode import databases, opened
+from deploy.running import running_on
+from deploy.topics import prepare_topics
 from services.kpi.settings import KpiSettings
 from services.kpi.use_cases.rebuild import rebuild
 from services.kpi.use_cases.verify import Verification, verify
@@ -17,6 +19,7 @@ from shared.bus.dead_letters import UnknownDeadLetter, list_dead_letters, replay
 from shared.bus.exports import HttpExport
 from shared.clock import rfc3339
 from shared.runtime.service import Service
+from shared.settings import Settings
 
 LISTED = 200
 
@@ -25,6 +28,17 @@ LISTED = 200
 async def _beside(data_dir: Path, run_as: str | None) -> AsyncIterator[Assembly]:
     async with opened(data_dir, run_as, beside=True) as assembly:
         yield assembly
+
+
+async def prepare_topics_beside(
+    data_dir: Path, run_as: str | None, replication: int, *, check_only: bool
+) -> tuple[str, bool]:
+    """Make or check the topics of the log that a data directory has, as `prepare_topics` does."""
+    running = running_on(data_dir)
+    if running is not None:
+        return await prepare_topics(running.bus_url, replication, check_only=check_only)
+    async with databases(data_dir, run_as, Settings.from_environment(), beside=True) as url_of:
+        return await prepare_topics(url_of("bus"), replication, check_only=check_only)
 
 
 def _export(assembly: Assembly) -> HttpExport:
@@ -102,8 +116,8 @@ async def list_all_dead_letters(data_dir: Path, run_as: str | None) -> str:
     return "\n".join(lines) or "no dead letters"
 
 
-async def show_dead_letter(data_dir: Path, run_as: str | None, letter_id: UUID) -> str:
-    """Return one dead letter as JSON, with its message; a line that says so when there is none."""
+async def show_dead_letter(data_dir: Path, run_as: str | None, letter_id: UUID) -> tuple[str, bool]:
+    """Return one dead letter as JSON, with its message, or a line that says there is none; and whether there is."""
     async with _beside(data_dir, run_as) as assembly:
         for name, service in assembly.services.items():
             async with service.database.transaction() as tx:
@@ -117,8 +131,8 @@ async def show_dead_letter(data_dir: Path, run_as: str | None, letter_id: UUID) 
                     "headers": dict(letter.message.headers),
                     "value": letter.message.value.decode(errors="replace"),
                 }  # fmt: skip
-                return json.dumps(shown, ensure_ascii=False, indent=2)
-    return f"there is no dead letter {letter_id}"
+                return json.dumps(shown, ensure_ascii=False, indent=2), True
+    return f"there is no dead letter {letter_id}", False
 
 
 async def replay_dead_letter(data_dir: Path, run_as: str | None, letter_id: UUID) -> tuple[str, bool]:

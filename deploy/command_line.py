@@ -183,17 +183,27 @@ def migrate(
 
 @app.command()
 def topics(
+    data_dir: DataDirectory = None,
+    run_as: RunAs = None,
     check: Annotated[bool, typer.Option("--check", help="Make nothing, only say what differs.")] = False,
     replication: Annotated[int, typer.Option("--replication", min=1, help="Copies of each partition in Kafka.")] = 1,
 ) -> None:
-    """List the topics; with BUS_URL, make what is missing there, and exit 1 when something stays wrong."""
+    """List the topics; with BUS_URL or --data-dir, make what is missing there; exit 1 when something stays wrong."""
     from deploy.topics import prepare_topics, show_topics
 
     bus_url = _settings().bus_url
-    if bus_url is None:
+    if bus_url is None and data_dir is None:
         typer.echo(show_topics())
         return
-    said, right = _run(lambda: prepare_topics(bus_url, replication, check_only=check), level="WARNING")
+
+    async def work() -> tuple[str, bool]:
+        if bus_url is not None:
+            return await prepare_topics(bus_url, replication, check_only=check)
+        from deploy.administration import prepare_topics_beside
+
+        return await prepare_topics_beside(data_dir or default_data_directory(), run_as, replication, check_only=check)
+
+    said, right = _run(work, level="WARNING")
     typer.echo(said, err=not right)
     raise typer.Exit(0 if right else 1)
 
@@ -247,10 +257,13 @@ def dead_letters_list(data_dir: DataDirectory = None, run_as: RunAs = None) -> N
 
 @dead_letters.command("show")
 def dead_letters_show(letter: UUID, data_dir: DataDirectory = None, run_as: RunAs = None) -> None:
-    """Show one of them whole, with what went wrong."""
+    """Show one of them whole, with what went wrong; exit 1 when there is none."""
     from deploy.administration import show_dead_letter
 
-    typer.echo(_run(lambda: show_dead_letter(data_dir or default_data_directory(), run_as, letter), level="WARNING"))
+    where = data_dir or default_data_directory()
+    said, found = _run(lambda: show_dead_letter(where, run_as, letter), level="WARNING")
+    typer.echo(said)
+    raise typer.Exit(0 if found else 1)
 
 
 @dead_letters.command("replay")

@@ -96,17 +96,17 @@ class BusinessCalendar:
 
     def add_working_time(self, start: datetime, duration: timedelta) -> datetime:
         """Return when `duration` of working-day time has passed after `start`; days off do not count."""
-        moment = start.astimezone(self.zone)
-        left = duration
+        moment, day, left = start.astimezone(UTC), local_day(start, self.zone), duration
         while True:
-            midnight = datetime.combine(moment.date() + timedelta(days=1), time(), self.zone)
-            if self.is_working_day(moment.date()):
-                # Differences within one zone ignore DST in Python: compare instants in UTC.
-                rest = midnight.astimezone(UTC) - moment.astimezone(UTC)
+            tomorrow = day + timedelta(days=1)
+            # Differences within one zone ignore DST in Python: compare instants in UTC.
+            midnight = start_of_day(tomorrow, self.zone)
+            if self.is_working_day(day):
+                rest = midnight - moment
                 if rest >= left:
-                    return moment.astimezone(UTC) + left
+                    return moment + left
                 left -= rest
-            moment = midnight
+            moment, day = midnight, tomorrow
 
     def working_days(self, start: date, end: date) -> int:
         """Return how many working days lie in `[start, end)`."""

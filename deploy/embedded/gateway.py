@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deploy.gateway.root import Root
+from deploy.gateway.root import Root, first_segment
 from shared.http_client import Answer, HttpClient
 
 
@@ -19,7 +19,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        app: ASGIApp | None = self._apps.get(scope["path"].split("/", 2)[1])
+        app: ASGIApp | None = self._apps.get(first_segment(scope["path"]))
         await (app or self._root)(scope, receive, send)
 
     async def _ask(self, service: str, path: str) -> Answer:

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from deploy.gateway.headers import answered, content_length, forwarded, has
 from deploy.gateway.replicas import Replica, Replicas
-from deploy.gateway.root import Root, nobody_there
+from deploy.gateway.root import Root, first_segment, nobody_there
 from shared.http_client import HttpFailure, NotSent, RawAnswer, RawClient
 from shared.logging import get_logger, log_access
 from shared.metrics import GATEWAY_RETRIES
@@ -71,7 +71,7 @@ class Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        replicas = self._replicas.get(scope["path"].split("/", 2)[1])
+        replicas = self._replicas.get(first_segment(scope["path"]))
         if replicas is None:
             await self._root(scope, receive, send)
             return

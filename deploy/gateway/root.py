@@ -85,6 +85,11 @@ class Root:
         return JSONResponse(merged_documents({name: json.loads(answer.body) for name, answer in answers.items()}))
 
 
+def first_segment(path: str) -> str:
+    """Return what names the service in a request's path; `*` (as in OPTIONS *) and `/` name none."""
+    return path.removeprefix("/").split("/", 1)[0]
+
+
 def nobody_there() -> Problem:
     """503: no instance of the service can be reached."""
     return Problem(503, "upstream_unavailable", headers={"retry-after": str(RETRY_AFTER_SECONDS)})

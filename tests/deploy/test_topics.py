@@ -1,13 +1,16 @@
 """`salesgrain topics` against a real broker: makes, checks, mends what it may, and says what it may not."""
 
 import asyncio
+import os
 from collections.abc import Callable
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from deploy.command_line import app
+from deploy.running import Running
 from shared.bus.kafka import opened_admin
 from shared.bus.kafka_topics import settings_of
 from shared.bus.opening import open_bus
@@ -123,6 +126,26 @@ def test_a_log_in_postgresql_is_prepared(empty_database: Callable[[], str], monk
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert first.stdout == second.stdout
     assert f"has its {len(TOPICS)} topics" in first.stdout
+
+
+def test_the_log_of_a_data_directory_is_prepared(made_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BUS_URL", raising=False)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    made, checked = (
+        CliRunner().invoke(app, ["topics", "--data-dir", str(made_directory), *options])
+        for options in ([], ["--check"])
+    )
+    assert (made.exit_code, checked.exit_code) == (0, 0)
+    assert f"has its {len(TOPICS)} topics" in made.stdout
+    assert "nothing to check" in checked.stdout
+
+
+def test_the_log_that_runs_on_a_data_directory_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BUS_URL", raising=False)
+    Running(os.getpid(), "kafka://127.0.0.1:9", "http://127.0.0.1:8", {}).write(tmp_path)
+    result = CliRunner().invoke(app, ["topics", "--data-dir", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "KafkaConnectionError" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,8 @@ async def test_when_nobody_is_there_it_says_when_to_come_again(client: httpx.Asy
     assert (await client.get("/livez")).status_code == 200
     assert 'gateway_ready_replicas{service="pipeline"} 2.0' in (await client.get("/metrics")).text
     assert (await client.get("/nowhere/v1/x")).json()["code"] == "not_found"
+    everything = await client.request("OPTIONS", "/", extensions={"target": b"*"})
+    assert (everything.status_code, everything.json()["code"]) == (404, "not_found")
     assert (await client.get("/")).headers["location"] == "/pipeline/docs"
 
 

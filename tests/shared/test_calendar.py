@@ -78,3 +78,23 @@ def test_working_time_over_a_clock_change_is_real_time() -> None:
     friday = datetime(2026, 3, 6, 12, tzinfo=NEW_YORK)
     due = BusinessCalendar(NEW_YORK, country="US").add_working_time(friday, timedelta(days=1))
     assert due == datetime(2026, 3, 9, 12, tzinfo=NEW_YORK).astimezone(UTC)
+
+
+@given(
+    day=DAYS,
+    time=st.timedeltas(timedelta(0), timedelta(days=1)),
+    length=st.timedeltas(timedelta(0), timedelta(days=60)),
+)
+def test_working_time_is_the_working_part_of_the_time_that_passes(
+    day: date, time: timedelta, length: timedelta
+) -> None:
+    start = start_of_day(day, NEW_YORK) + time
+    calendar = BusinessCalendar(NEW_YORK, country="US")
+    due = calendar.add_working_time(start, length)
+    days = [local_day(start, NEW_YORK) + timedelta(days=n) for n in range((due - start).days + 3)]
+    worked = [
+        min(due, start_of_day(day + timedelta(days=1), NEW_YORK)) - max(start, start_of_day(day, NEW_YORK))
+        for day in days
+        if calendar.is_working_day(day)
+    ]
+    assert sum((max(part, timedelta(0)) for part in worked), timedelta(0)) == length

@@ -104,13 +104,14 @@ class QuotaExplained(Answer):
 
 
 class PersonShare(QuotaExplained):
-    """One person's quota."""
+    """One person's quota; a null `share` has a `reason`."""
 
     person_id: UUID
     external_id: str
     name: str | None
     team_id: UUID | None
     quota: str
+    reason: str | None
 
     @classmethod
     def of(cls, quota: Quota) -> "PersonShare":
@@ -121,8 +122,14 @@ class PersonShare(QuotaExplained):
             name=who.name,
             team_id=who.team_id,
             quota=text_of(quota.quota),
+            reason=no_share(quota.share),
             **quota.explanation(),
         )
+
+
+def no_share(share: object) -> str | None:
+    """Return why there is no share: nothing is a part of a target of zero."""
+    return "target_is_zero" if share is None else None
 
 
 class TeamShare(Answer):

@@ -69,13 +69,14 @@ class TeamAttainmentAnswer(models.Answer):
 
 
 class AttainmentAnswer(models.Answer):
-    """Everybody, or every team, that the caller may see."""
+    """Everybody, or every team, that the caller may see, on one page."""
 
     goal_id: UUID
     by: Literal["team", "person"]
     unit: Unit
     currency: str | None
     items: list[QuotaAnswer] | list[TeamAttainmentAnswer]
+    next_cursor: str | None = None
 
 
 @router.get("/goals/{goal_id}/attainment", response_model=AttainmentAnswer)

@@ -29,10 +29,11 @@ class VersionAnswer(Answer):
 
 
 class HistoryAnswer(Answer):
-    """Versions, oldest first."""
+    """Versions, oldest first; all of them on one page."""
 
     id: UUID
     items: list[VersionAnswer]
+    next_cursor: str | None = None
 
 
 async def history_of(

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.goals.api.allocations import QuotaExplained
+from services.goals.api.allocations import QuotaExplained, no_share
 from services.goals.api.context import InContext
 from services.goals.api.numbers import ProgressFields, progress_fields
 from services.goals.api.sight import sight_of
@@ -48,6 +48,8 @@ class QuotaAnswer(QuotaExplained, ProgressFields):
 
     @classmethod
     def of(cls, row: QuotaRow, goal: Goal, person: Person, told: Mapping[str, Any]) -> "QuotaAnswer":
+        reason = no_share(row.explanation["share"])
+        reasons = {**told["reasons"], **({"share": reason} if reason else {})}
         return cls(
             goal_id=row.goal_id,
             person_id=row.person_id,
@@ -58,7 +60,7 @@ class QuotaAnswer(QuotaExplained, ProgressFields):
             unit=goal.kpi.unit,
             currency=goal.currency,
             **row.explanation,
-            **told,
+            **{**told, "reasons": reasons},
         )
 
 

@@ -3,10 +3,12 @@
 kpi is asked before any transaction begins: nothing waits for it while holding a lock.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -17,10 +19,13 @@ from services.goals.domain.numbers import NumberFault, parse_number, places_of
 from services.goals.domain.refusal import Fault, Impossible, Invalid, Unavailable
 from services.goals.use_cases.context import Context
 from shared.calendar import Period
-from shared.http_client import HttpClient, HttpFailure
+from shared.http_client import Answer, HttpClient, HttpFailure
 from shared.language import Text
 
 _SINCE_EVER = date(2000, 1, 1)
+# A team or person that was made a moment ago is on its way to kpi.
+_PATIENCE_SECONDS = 2.0
+_ASK_AGAIN_SECONDS = 0.05
 MOST_PLACES = 4
 _NUMBER_FAULTS: Mapping[str, Text] = {
     "not_a_number": {"zh": "不是十进制数", "en": "is not a decimal number"},
@@ -77,6 +82,10 @@ class _Values(msgspec.Struct):
     as_of: dict[str, Any] = {}
 
 
+class _NotFound(msgspec.Struct):
+    kind: str | None = None
+
+
 def faults_of(kpi: Kpi, currency: str | None, target: str | Relative) -> list[Fault]:
     """Return what is wrong with a target whatever kpi may say."""
     if currency is not None and kpi.unit != "money":
@@ -98,7 +107,7 @@ async def settle(context: Context, wish: Wish) -> Settled:
         return await _relative(context, wish, wish.target)
     currency = wish.currency
     if currency is None and wish.kpi.unit == "money":
-        whole = await _read(context.kpi, wish, Period(_SINCE_EVER, wish.period.end, "total"))
+        whole = await _read(context.kpi, wish, Period(min(_SINCE_EVER, wish.period.start), wish.period.end, "total"))
         currency = _only_currency(whole.items)
     faults = faults_of(wish.kpi, currency, wish.target)
     if faults:
@@ -146,9 +155,27 @@ async def _read(kpi: HttpClient, wish: Wish, period: Period) -> _Values:
     if wish.currency is not None:
         params["currency"] = wish.currency
     try:
-        answer = await kpi.request("GET", "/kpi/v1/values", params=params)
+        answer = await _ask(kpi, params)
+        if _is_unheard_of(answer):
+            # The caller sees the scope here: that kpi has not heard of it only says that nothing of it is counted.
+            return _Values([])
         if not answer.ok:
             raise Unavailable(f"kpi answered {answer.status}")
         return msgspec.json.decode(answer.body, type=_Values)
     except (HttpFailure, msgspec.MsgspecError) as error:
         raise Unavailable(str(error)) from error
+
+
+async def _ask(kpi: HttpClient, params: Mapping[str, str]) -> Answer:
+    """Return kpi's answer; as long as it does not know the scope it is asked again, for at most 2 s."""
+    deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+    while True:
+        answer = await kpi.request("GET", "/kpi/v1/values", params=params)
+        if not _is_unheard_of(answer) or asyncio.get_running_loop().time() >= deadline:
+            return answer
+        await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+
+def _is_unheard_of(answer: Answer) -> bool:
+    """Whether kpi says that it does not know the scope; a 404 of anything else is one of a wrong address."""
+    return answer.status == HTTPStatus.NOT_FOUND and msgspec.json.decode(answer.body, type=_NotFound).kind == "scope"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -21,12 +22,15 @@ from services.pipeline.domain.criteria import (
 from services.pipeline.domain.process import Process, StageDefinition, duration
 from shared.events.base import Names
 
+# Ten years. Working time is counted day by day, and every date it leads to must exist.
+LONGEST_DURATION = timedelta(days=3660)
 _MESSAGES = {
     "duplicate_code": Names("代码重复", "This code is used twice"),
     "no_open_stage": Names("至少需要一个进行中的阶段", "At least one open stage is needed"),
     "no_won_stage": Names("至少需要一个赢单阶段", "At least one won stage is needed"),
     "invalid_duration": Names(
-        "不是有效的 ISO 8601 时长，例如 P5D、PT4H", "Not an ISO 8601 duration such as P5D or PT4H"
+        "应为不超过 3660 天的 ISO 8601 时长，例如 P5D、PT4H",
+        "Not an ISO 8601 duration of at most 3660 days, such as P5D or PT4H",
     ),
     "closed_stage_sla": Names("赢单或输单阶段不能有时限", "A won or lost stage cannot have an SLA"),
     "invalid_probability": Names("赢率应为 0 到 1 之间的小数", "A win probability is a decimal from 0 to 1"),
@@ -121,8 +125,10 @@ def _standard_faults(stage: StageDefinition, at: str) -> Iterator[Fault]:
 
 def _duration_faults(text: str, at: str) -> Iterator[Fault]:
     try:
-        duration(text)
+        too_long = duration(text) > LONGEST_DURATION
     except (ValueError, OverflowError):
+        too_long = True
+    if too_long:
         yield Fault(at, "invalid_duration")
 
 

@@ -39,6 +39,7 @@ class KpiNeighbour:
 
     values: dict[tuple[str, str, str, str | None], str | None] = field(default_factory=dict)
     status: int = 200
+    unheard: int = 0  # how many questions come before the event about their scope
     asked: list[dict[str, str]] = field(default_factory=list)
 
     async def __call__(self, scope: Mapping[str, Any], _receive: object, send: Callable[..., Any]) -> None:
@@ -53,8 +54,13 @@ class KpiNeighbour:
             and (query["grain"] == "total" or start == query["from"])
             and query.get("currency", currency) == currency
         ]  # fmt: skip
-        body = json.dumps({"items": items, "as_of": {"applied": 42}, "definition_versions": {}, "time_zone": "x"})
-        await send({"type": "http.response.start", "status": self.status, "headers": []})
+        told = json.dumps({"items": items, "as_of": {"applied": 42}, "definition_versions": {}, "time_zone": "x"})
+        status, body = self.status, told
+        if query["from"] >= query["to"]:
+            status, body = 422, json.dumps({"code": "validation_failed"})
+        elif len(self.asked) <= self.unheard:
+            status, body = 404, json.dumps({"code": "not_found", "kind": "scope"})
+        await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": body.encode()})
 
 

@@ -101,6 +101,15 @@ async def test_what_cannot_be_shared_out(goals: Goals, organisation: Organisatio
     assert {error["pointer"] for error in odd["errors"]} == {"/method", "/to"}
 
 
+async def test_a_share_of_nothing_says_why_it_is_none(goals: Goals, organisation: Organisation):
+    made, plan = await allocated(goals, goal=GOAL | {"target": "0.00"})
+    assert {(item["share"], item["reason"]) for item in plan["items"]} == {(None, "target_is_zero")}
+    _, some = await allocated(goals, {"to": "teams"})
+    assert {person["reason"] for team in some["items"] for person in team["people"]} == {None}
+    quotas = (await goals.ok("GET", f"/quotas?goal_id={made['id']}"))["items"]
+    assert {(item["share"], item["reasons"]["share"]) for item in quotas} == {(None, "target_is_zero")}
+
+
 async def test_counts_are_shared_out_in_whole_units(goals: Goals, organisation: Organisation):
     _, plan = await allocated(goals, WIDE, GOAL | {"kpi": "won_count", "target": "10", "currency": None})
     check(plan)

@@ -98,6 +98,8 @@ async def test_a_move_between_teams_is_dated(goals: Goals, organisation: Organis
     history = await goals.ok("GET", f"/people/{ann}/history")
     assert [item["effective_on"] for item in history["items"]] == [None, "2026-07-01"]
     assert len(history["items"][1]["state"]["memberships"]) == 2
+    assert history["next_cursor"] is None
+    assert (await goals.ok("GET", f"/teams/{organisation.teams['red']}/history"))["next_cursor"] is None
     [before] = (await goals.ok("GET", f"/people/{ann}/history?on=2026-06-30"))["items"]
     assert before["state"]["memberships"] == [{"team_id": red, "start": None, "end": None}]
     assert {name: before["state"][name] for name in ("ability", "availability")} == {

@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from services.goals.use_cases import targets
 from shared.events.goals import GoalChanged
 from shared.http_client import HttpClient
 from tests.services.goals.harness import Goals, Organisation
@@ -97,13 +98,40 @@ async def test_no_baseline_is_told_before_anything_is_written(goals: Goals, valu
     assert (await goals.ok("GET", "/goals"))["items"] == []
 
 
+async def test_a_scope_that_kpi_has_not_heard_of_yet_is_waited_for(goals: Goals, organisation: Organisation):
+    ann = f"person:{organisation.people['ann']}"
+    goals.kpi.values["won_amount", ann, "2017-07-01", "USD"] = "100.00"
+    goals.kpi.unheard = 3
+    made = await goals.ok("POST", "/goals", RELATIVE | {"scope": ann}, 201)
+    assert (made["target_value"], len(goals.kpi.asked)) == ("110.00", 4)
+
+
+async def test_a_scope_that_kpi_never_hears_of_has_no_values(
+    goals: Goals, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(targets, "_PATIENCE_SECONDS", 0.1)
+    goals.kpi.unheard = 1000
+    scope = {"scope": f"person:{organisation.people['ann']}"}
+    problem = await goals.problem("POST", "/goals", RELATIVE | scope)
+    assert (problem["status"], problem["code"]) == (422, "no_baseline")
+    problem = await goals.problem("POST", "/goals", ABSOLUTE | scope | {"currency": None})
+    assert (problem["status"], problem["code"], problem["currencies"]) == (422, "currency_required", [])
+
+
+async def test_the_currency_of_a_period_long_ago_is_asked_for(goals: Goals):
+    goals.kpi.values["won_amount", "org", "1970-01-01", "CNY"] = "100.00"
+    wish = ABSOLUTE | {"period": {"grain": "quarter", "start": "1970-01-01"}, "currency": None}
+    assert (await goals.ok("POST", "/goals", wish, 201))["currency"] == "CNY"
+    assert [(asked["from"], asked["to"]) for asked in goals.kpi.asked] == [("1970-01-01", "1970-04-01")]
+
+
 async def test_an_unreachable_kpi_is_503_and_a_stored_reply_needs_none(goals: Goals):
     goals.kpi.values[PREVIOUS] = "100.00"
     key = {"idempotency-key": "once"}
     first = await goals.call("POST", "/goals", RELATIVE, headers=key)
-    goals.kpi.status = 500
-    problem = await goals.problem("POST", "/goals", RELATIVE)
-    assert (problem["status"], problem["code"]) == (503, "kpi_unavailable")
+    for goals.kpi.status in (404, 500):  # the one 404 that is an answer says that it is the scope's
+        problem = await goals.problem("POST", "/goals", RELATIVE)
+        assert (problem["status"], problem["code"]) == (503, "kpi_unavailable")
     again = await goals.call("POST", "/goals", RELATIVE, headers=key)
     assert (again.body, again.headers["idempotency-replayed"]) == (first.body, "true")
 

@@ -134,6 +134,8 @@ async def test_attainment_is_summed_up_to_the_managers(goals: Goals, organisatio
     for name, value in (("ann", "300.00"), ("ben", "100.00")):
         await goals.tell(value_message(watch(f"person:{organisation.people[name]}"), value, 4))
     path = f"/goals/{made['id']}/attainment"
+    for by in ("team", "person"):
+        assert (await goals.ok("GET", f"{path}?by={by}"))["next_cursor"] is None
     found = {item["external_id"]: item for item in (await goals.ok("GET", f"{path}?by=team"))["items"]}
     assert {
         name: (item["quota"], item["result"], item["attainment"], item["unmeasured"]) for name, item in found.items()

@@ -54,6 +54,21 @@ def test_all_faults_are_told_at_once():
     assert all(fault.message.zh and fault.message.en for fault in faults_of(broken))
 
 
+@pytest.mark.parametrize("text", ["P3661D", "P2000000D", "P99999999D", "PT87841H", "P" + "9" * 30 + "W"])
+def test_durations_beyond_ten_years_are_refused(text):
+    broken = process(
+        stages=[stage("a", sla=text, tasks=[{"code": "t", "name": names("t"), "due": text}]), stage("won", "won")]
+    )
+    assert [(fault.pointer, fault.code) for fault in faults_of(broken)] == [
+        ("/stages/0/sla", "invalid_duration"),
+        ("/stages/0/tasks/0/due", "invalid_duration"),
+    ]
+
+
+def test_ten_years_are_a_duration():
+    assert faults_of(process(stages=[stage("a", sla="P3660D"), stage("won", "won")])) == ()
+
+
 def test_a_good_process_has_no_faults():
     assert faults_of(process()) == ()
 
