@@ -7,11 +7,13 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.db.faultpoints import faultpoint
+from shared.db.silence import end_when_silent
 
 _OUTBOX_WRITTEN = "outbox_written"
 _WOKEN_AFTER = "woken_after"
@@ -65,6 +67,7 @@ class Database:
                 },
             },
         )
+        event.listen(self.engine.sync_engine, "connect", _end_when_silent)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -110,14 +113,20 @@ class Database:
 
     async def connect_dedicated(self, **server_settings: str) -> "asyncpg.Connection[Any]":
         """Return a raw asyncpg connection outside the pool, for session locks and COPY; the caller closes it."""
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False),
             timeout=10,
             server_settings={"application_name": f"{self.application}-dedicated", **server_settings},
         )
+        end_when_silent(connection._transport)
+        return connection
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _end_when_silent(connection: Any, _record: object) -> None:
+    end_when_silent(connection.driver_connection._transport)
 
 
 def _to_json(value: object) -> str:
