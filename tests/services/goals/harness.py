@@ -56,7 +56,7 @@ class KpiNeighbour:
         ]  # fmt: skip
         told = json.dumps({"items": items, "as_of": {"applied": 42}, "definition_versions": {}, "time_zone": "x"})
         status, body = self.status, told
-        if query["from"] >= query["to"]:
+        if "from" in query and query["from"] >= query["to"]:
             status, body = 422, json.dumps({"code": "validation_failed"})
         elif len(self.asked) <= self.unheard:
             status, body = 404, json.dumps({"code": "not_found", "kind": "scope"})
