@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
+# Of the tests: more than cores, because many of them wait for a process that starts or ends.
+WORKERS ?= 3
 
 .PHONY: help setup lock demo demo-distributed up test test-fast defects lint fmt types check kafka migrate revision \
         bench bench-full docs secrets verify-compose clean
@@ -41,10 +43,10 @@ up: setup ## the embedded mode on port 8080 (ARGS="--data-dir DIR --port N")
 	@$(BIN)/salesgrain up $(ARGS)
 
 test: setup ## every test
-	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 test-fast: setup ## without the tests that start or kill whole processes
-	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder -m "not slow" $(ARGS)
 
 defects: setup ## build deliberate defects into a copy, one at a time: each must turn a test red (some minutes)
 	@$(BIN)/python -m tests.faults.defects $(ARGS)
