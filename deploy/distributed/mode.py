@@ -15,8 +15,10 @@ from deploy.embedded.assembly import DATABASES, SERVICES, migrate_all
 from deploy.embedded.issuer import derived_secret, issuer_of
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.kafka.cluster import LocalKafka, running_kafka
+from deploy.kafka.jars import LocalKafkaError
 from deploy.running import Place, Running, forget
 from shared.bus.kafka import opened_admin
+from shared.bus.kafka_faults import KafkaUnavailable
 from shared.bus.kafka_topics import arrange_topics
 from shared.logging import get_logger
 from shared.settings import Settings
@@ -135,13 +137,23 @@ async def _log(wanted: Wanted, postgres: EmbeddedPostgres) -> AsyncIterator[str]
 
 
 async def _keep(kafka: LocalKafka) -> None:
-    """Make the topics, then start the broker again whenever it dies."""
-    await kafka.wait_ready()
-    async with opened_admin(kafka.servers.split(",")) as admin:
-        await arrange_topics(admin)
+    """Start the broker again whenever it dies, and make the topics, as often as it takes."""
+    prepared = False
     while True:
+        prepared = prepared or await _prepared(kafka)
         for broker in kafka.brokers:
             if not broker.running:
                 log.warning("broker_died", log=str(broker.folder / "log"))
                 kafka.restart(broker)
         await asyncio.sleep(KAFKA_WATCH_SECONDS)
+
+
+async def _prepared(kafka: LocalKafka) -> bool:
+    try:
+        await kafka.wait_ready()
+        async with opened_admin(kafka.servers.split(",")) as admin:
+            await arrange_topics(admin)
+    except (LocalKafkaError, KafkaUnavailable) as error:
+        log.warning("topics_not_made", error=str(error))
+        return False
+    return True

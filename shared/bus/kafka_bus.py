@@ -58,6 +58,10 @@ class KafkaBus:
                 raise KafkaUnavailable(f"topic {self._prefix}{topic.name} {have}: run `salesgrain topics`")
         self._id = str(uuid5(_LOGS, f"{cluster}/{self._prefix}"))
 
+    @property
+    def topics(self) -> Collection[str]:
+        return self._topics.keys()
+
     def partitions(self, topic: str) -> int:
         return self._topics[topic].partitions
 

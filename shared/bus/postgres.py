@@ -94,6 +94,10 @@ class PostgresBus:
             await tx.execute(_MAKE_PARTITIONS, {"topics": [t for t, _ in every], "parts": [p for _, p in every]})
             self._id = str((await tx.execute(text("SELECT id FROM bus_identity"))).scalar_one())
 
+    @property
+    def topics(self) -> Collection[str]:
+        return self._topics.keys()
+
     def partitions(self, topic: str) -> int:
         return self._topics[topic].partitions
 

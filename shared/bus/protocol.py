@@ -62,6 +62,11 @@ class Bus(Protocol):
         """Names this log: offsets of another log mean nothing here."""
         ...
 
+    @property
+    def topics(self) -> Collection[str]:
+        """The topics that this version of the code can append to."""
+        ...
+
     async def append(self, messages: Sequence[Message]) -> None:
         """Return once all `messages` are durable; order per key is kept. After an error a prefix per key may be in."""
         ...

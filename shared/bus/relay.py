@@ -34,14 +34,18 @@ GATHER_SECONDS = 0.02
 MEASURE_SECONDS = 5.0
 LARGEST_COUNT = 100_000
 
-_READ = Statement("SELECT id, topic, key, headers::text, value FROM outbox ORDER BY id LIMIT $1")
+# What a newer release told in a topic of its own waits for that release: it must hold up nothing else.
+_READ = Statement(
+    "SELECT id, topic, key, headers::text, value FROM outbox WHERE topic = ANY(CAST($2 AS text[])) ORDER BY id LIMIT $1"
+)
 _DELETE = Statement("DELETE FROM outbox WHERE id = ANY(CAST(CAST($1 AS text) AS bigint[]))")
 # id, topic, key, headers as text, value
 OutboxRow = tuple[int, str, str, str, bytes]
 _MEASURE = text(
     """
     SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) AS waiting) AS pending,
-           (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox ORDER BY id LIMIT 1) AS age
+           (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox ORDER BY id LIMIT 1) AS age,
+           (SELECT topic FROM outbox WHERE topic <> ALL(:topics) LIMIT 1) AS unknown
     """
 )
 
@@ -53,6 +57,7 @@ class Relay:
         self._database = database
         self._bus = bus
         self._service = service
+        self._topics = [*bus.topics]
         self._ownership = Ownership(database, f"relay:{service}")
         self._busy_until = 0.0
         self._measure_at = 0.0
@@ -90,7 +95,7 @@ class Relay:
 
     async def step(self) -> int:
         """Send one batch from the lowest id and delete it once acknowledged; returns its number of rows."""
-        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH)
+        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH, self._topics)
         if not rows:
             return 0
         faultpoint("relay.read")
@@ -118,7 +123,9 @@ class Relay:
             return
         self._measure_at = time.monotonic() + MEASURE_SECONDS
         async with self._database.autocommit() as connection:
-            row = (await connection.execute(_MEASURE, {"most": LARGEST_COUNT})).one()
+            row = (await connection.execute(_MEASURE, {"most": LARGEST_COUNT, "topics": self._topics})).one()
+        if row.unknown is not None:
+            log.warning("outbox_topic_unknown", service=self._service, topic=row.unknown)
         OUTBOX_PENDING.labels(self._service).set(row.pending)
         OUTBOX_OLDEST_AGE.labels(self._service).set(max(0.0, float(row.age or 0)))
 

@@ -173,4 +173,4 @@ def test_without_a_log_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_topic_says_how_long_it_keeps_what_it_carries() -> None:
     assert {topic.retention.days for topic in TOPICS.values() if topic.dead_letters_of is None} == {14}
-    assert {topic.retention.days for topic in TOPICS.values() if topic.dead_letters_of is not None} == {90}
+    assert {topic.retention.days for topic in TOPICS.values() if topic.dead_letters_of is not None} == {30}

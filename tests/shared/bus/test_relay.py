@@ -18,6 +18,7 @@ class Moody:
 
     def __init__(self, bus: Bus, refusals: int) -> None:
         self._bus = bus
+        self.topics = bus.topics
         self.refusals = refusals
 
     async def append(self, messages: Sequence[Message]) -> None:
@@ -58,6 +59,18 @@ async def test_what_the_bus_does_not_take_stays_and_is_sent_later(world: World) 
     running.cancel()
     await asyncio.wait({running})
     assert len(await world.log()) == 1
+
+
+async def test_what_a_newer_release_told_in_a_topic_of_its_own_holds_up_nothing(world: World) -> None:
+    """F19: after a roll-back it waits, unsent and undeleted, for the release that knows the topic."""
+    async with world.pipeline.transaction() as tx:
+        strange = text("INSERT INTO outbox (topic, key, headers, value) VALUES ('later.things.v1', 'k', '{}', '')")
+        await tx.execute(strange)
+    for number in range(30):
+        await world.change(number % 3, number)
+    assert await world.relay().step() == 30
+    assert await world.relay().step() == 0
+    assert await pending(world) == 1
 
 
 async def test_a_commit_of_this_process_wakes_it_and_one_of_another_is_seen(world: World) -> None:
