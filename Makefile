@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 ARGS ?=
-# Of the tests: more than cores, because many of them wait for a process that starts or ends.
-WORKERS ?= 3
+# Of the tests. Three on two cores are no faster.
+WORKERS ?= 2
 
 .PHONY: help setup lock demo demo-distributed up test test-fast defects lint fmt types check kafka migrate revision \
         bench bench-full docs secrets verify-compose clean

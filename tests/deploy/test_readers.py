@@ -35,4 +35,4 @@ async def test_every_group_has_a_topic_for_its_dead_letters(subscriptions: list[
     dead = {topic.dead_letters_of: topic for topic in TOPICS.values() if topic.dead_letters_of is not None}
     assert {group: topic.owner for group, topic in dead.items()} == GROUPS
     assert {topic.name: group for group, topic in dead.items()} == {f"{group}.dead.v1": group for group in GROUPS}
-    assert {(topic.partitions, topic.retention.days, topic.readers) for topic in dead.values()} == {(1, 90, ())}
+    assert {(topic.partitions, topic.retention.days, topic.readers) for topic in dead.values()} == {(1, 30, ())}

@@ -16,7 +16,7 @@ from tests.faults.course import MEMBERS, POISON, Course
 from tests.faults.logs import LOGS, FreshBus
 from tests.faults.toy import World, toy_world
 
-EXAMPLES = 30
+EXAMPLES = 22
 STEPS = 25
 ASKED_FOR = os.environ.get("FAULT_EXAMPLES")
 

@@ -68,8 +68,8 @@ DEFECTS = (
     Defect(
         "the relay has a cursor that never looks back",
         "shared/bus/relay.py",
-        "        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH)\n",
-        "        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH)\n"
+        "        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH, self._topics)\n",
+        "        rows = await _READ.fetch_alone(self._database, LARGEST_BATCH, self._topics)\n"
         '        rows = [row for row in rows if row["id"] > getattr(self, "seen", 0)]\n'
         '        self.seen = rows[-1]["id"] if rows else getattr(self, "seen", 0)\n',
         (f"{FAULTS}/test_messages.py::test_a_commit_that_becomes_visible_late_is_not_lost",),

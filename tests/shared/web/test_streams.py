@@ -214,7 +214,7 @@ async def test_a_server_with_open_streams_ends_quickly(database: Database, app: 
             with pytest.raises((EOFError, httpx.RemoteProtocolError)):
                 await stream.event()
             assert await asyncio.to_thread(process.wait, 5) == 0
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 8
     finally:
         process.kill()
         process.wait()
