@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -149,3 +150,19 @@ async def test_a_signal_set_twice_wakes_once() -> None:
     await asyncio.sleep(0)
     signal.set()
     assert await waiting
+
+
+async def test_an_error_does_not_tell_the_values_of_its_statement(database: Database) -> None:
+    """It is logged, and kept with dead letters: the values may be secrets, or personal."""
+    with pytest.raises(DBAPIError) as caught:
+        async with database.transaction() as tx:
+            await tx.execute(text("SELECT CAST(:secret AS text), 1 / 0"), {"secret": "whsec_of_somebody"})
+    assert "whsec_of_somebody" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncpg.InvalidPasswordError(), asyncpg.InvalidAuthorizationSpecificationError(), asyncpg.DataCorruptedError()],
+)
+def test_who_may_not_connect_and_who_reads_damage_is_no_fault_of_an_event(error: asyncpg.PostgresError) -> None:
+    assert is_infrastructure(error)
