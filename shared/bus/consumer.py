@@ -199,8 +199,10 @@ class Consumer:
 
     async def lag(self) -> Mapping[TopicPartition, int]:
         """Return how many records of each owned partition are not applied yet."""
-        ends = await self._bus.end_offsets(self._positions.keys())
-        return {at: max(0, ends[at] - position) for at, position in self._positions.items()}
+        # Ownership may change while the log is asked.
+        positions = dict(self._positions)
+        ends = await self._bus.end_offsets(positions.keys())
+        return {at: max(0, ends[at] - position) for at, position in positions.items()}
 
     def waits_for(self) -> str | None:
         """Return why this member does not consume its share yet; None when it does, also when its share is nothing."""
