@@ -213,8 +213,8 @@ async def test_a_server_with_open_streams_ends_quickly(database: Database, app: 
             process.send_signal(signal.SIGTERM)
             with pytest.raises((EOFError, httpx.RemoteProtocolError)):
                 await stream.event()
-            assert await asyncio.to_thread(process.wait, 5) == 0
-            assert time.monotonic() - started < 8
+            assert await asyncio.to_thread(process.wait, 10) == 0
+            assert time.monotonic() - started < 10
     finally:
         process.kill()
         process.wait()
